@@ -1,0 +1,17 @@
+#if defined(__x86_64__)
+#include <math.h>
+#include <string.h>
+
+#include "espalier_kernels.h"
+
+#define ESP_ISA_SUFFIX avx512
+#define ESP_ISA ESP_ISA_AVX512
+#define ESP_ISA_NAME "avx512"
+// The vectors below are only passed to functions that are always inlined: there is no ABI to keep.
+#pragma clang diagnostic ignored "-Wpsabi"
+#pragma clang attribute push( \
+    __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,sse4.2,crc32,popcnt"))), apply_to = function)
+#include "vector.inc"
+#pragma clang attribute pop
+#include "table.inc"
+#endif

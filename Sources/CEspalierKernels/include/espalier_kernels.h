@@ -1,0 +1,64 @@
+// Espalier's C kernels: SIMD loops without allocation or threads, chosen at run time by ISA.
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+// Only what Swift must see as never null is marked.
+#pragma clang diagnostic push
+#pragma clang diagnostic ignored "-Wnullability-completeness"
+
+typedef enum {
+    ESP_ISA_SCALAR = 0,
+    ESP_ISA_AVX2 = 1,   // AVX2, FMA, CRC32
+    ESP_ISA_AVX512 = 2, // AVX-512 F, BW, DQ, VL
+} esp_isa;
+
+// A window sliding over one channels-last image. `pitch` is the distance between two pixels in
+// elements: more than `channels` where only some channels (a group) take part.
+typedef struct {
+    int32_t height, width, channels, pitch;
+    int32_t out_height, out_width;
+    int32_t kernel_height, kernel_width;
+    int32_t stride_y, stride_x;
+    int32_t pad_top, pad_left;
+    int32_t dilation_y, dilation_x;
+} esp_window;
+
+// gain is 1 in the first step and 1 - dampening later.
+typedef struct {
+    float rate, momentum, gain, decay;
+    bool nesterov;
+} esp_sgd;
+
+// step = rate / (1 - beta1^t), root = sqrt(1 - beta2^t), keep = 1 - rate * decay.
+typedef struct {
+    float beta1, beta2, epsilon, step, root, keep;
+} esp_adamw;
+
+// One ISA's kernels.
+typedef struct {
+    esp_isa isa;
+    const char *_Nonnull name;
+#define ESP_KERNEL(name, result, parameters) result (*_Nonnull name) parameters;
+#include "kernels.def"
+#undef ESP_KERNEL
+} esp_kernels;
+
+// The kernels of an ISA, or null where this CPU does not have it.
+const esp_kernels *_Nullable esp_kernels_for(esp_isa isa);
+
+// The names in kernels.def, in order, closed by null.
+extern const char *_Nullable const esp_kernel_names[];
+
+// Tells the CPU that this thread is waiting in a loop.
+static inline void esp_pause(void) {
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+#pragma clang diagnostic pop

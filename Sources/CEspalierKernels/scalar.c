@@ -1,0 +1,259 @@
+// The reference of every kernel: plain loops, one obvious reading each.
+#include <math.h>
+#include <string.h>
+
+#define ESP_ISA_SUFFIX scalar
+#define ESP_ISA ESP_ISA_SCALAR
+#define ESP_ISA_NAME "scalar"
+#include "philox.h"
+#include "table.h"
+#include "window.h"
+
+#define KERNEL(name) ESP_NAME(name)
+
+static void KERNEL(f32_add)(const float *a, const float *b, float *y, size_t n) {
+    for (size_t i = 0; i < n; i++) y[i] = a[i] + b[i];
+}
+
+static void KERNEL(f32_mul)(const float *a, const float *b, float *y, size_t n) {
+    for (size_t i = 0; i < n; i++) y[i] = a[i] * b[i];
+}
+
+static void KERNEL(f32_scale)(float factor, const float *x, float *y, size_t n) {
+    for (size_t i = 0; i < n; i++) y[i] = factor * x[i];
+}
+
+static void KERNEL(f32_axpy)(float factor, const float *x, float *y, size_t n) {
+    for (size_t i = 0; i < n; i++) y[i] += factor * x[i];
+}
+
+static void KERNEL(f32_relu)(const float *x, float *y, size_t n) {
+    for (size_t i = 0; i < n; i++) y[i] = x[i] <= 0 ? 0 : x[i];
+}
+
+static void KERNEL(f32_relu_gradient)(const float *y, const float *dy, float *dx, size_t n) {
+    for (size_t i = 0; i < n; i++) dx[i] = y[i] <= 0 ? 0 : dy[i];
+}
+
+static void KERNEL(f32_exp)(const float *x, float *y, size_t n) {
+    for (size_t i = 0; i < n; i++) y[i] = expf(x[i]);
+}
+
+static void KERNEL(f32_from_u8)(const uint8_t *x, float factor, float *y, size_t n) {
+    for (size_t i = 0; i < n; i++) y[i] = factor * (float)x[i];
+}
+
+static void KERNEL(f32_mask)(const uint64_t *words, const float *x, float *y, size_t n) {
+    for (size_t i = 0; i < n; i++) y[i] = words[i / 64] >> (i % 64) & 1 ? x[i] : 0;
+}
+
+static float KERNEL(f32_sum)(const float *x, size_t n) {
+    double sum = 0;
+    for (size_t i = 0; i < n; i++) sum += x[i];
+    return (float)sum;
+}
+
+static double KERNEL(f32_sum_squares)(const float *x, size_t n) {
+    double sum = 0;
+    for (size_t i = 0; i < n; i++) sum += (double)x[i] * x[i];
+    return sum;
+}
+
+static float KERNEL(f32_abs_max)(const float *x, size_t n) {
+    float largest = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (isnan(x[i])) return x[i];
+        if (fabsf(x[i]) > largest) largest = fabsf(x[i]);
+    }
+    return largest;
+}
+
+static void KERNEL(f32_add_row)(const float *row, float *y, size_t rows, size_t columns) {
+    for (size_t r = 0; r < rows; r++)
+        for (size_t c = 0; c < columns; c++) y[r * columns + c] += row[c];
+}
+
+static void KERNEL(f32_column_sums)(const float *x, size_t rows, size_t columns, float *sums) {
+    for (size_t r = 0; r < rows; r++)
+        for (size_t c = 0; c < columns; c++) sums[c] += x[r * columns + c];
+}
+
+static void KERNEL(f32_column_squares)(const float *x, const float *mean, size_t rows, size_t columns, float *sums) {
+    for (size_t r = 0; r < rows; r++)
+        for (size_t c = 0; c < columns; c++) {
+            float d = x[r * columns + c] - mean[c];
+            sums[c] += d * d;
+        }
+}
+
+static void KERNEL(f32_column_products)(const float *a, const float *b, const float *mean, size_t rows,
+                                        size_t columns, float *sums) {
+    for (size_t r = 0; r < rows; r++)
+        for (size_t c = 0; c < columns; c++) sums[c] += a[r * columns + c] * (b[r * columns + c] - mean[c]);
+}
+
+static void KERNEL(f32_column_affine)(const float *x, const float *scale, const float *shift, float *y, size_t rows,
+                                      size_t columns) {
+    for (size_t r = 0; r < rows; r++)
+        for (size_t c = 0; c < columns; c++) y[r * columns + c] = x[r * columns + c] * scale[c] + shift[c];
+}
+
+static void KERNEL(f32_column_affine2)(const float *dy, const float *x, const float *a, const float *b,
+                                       const float *shift, float *dx, size_t rows, size_t columns) {
+    for (size_t r = 0; r < rows; r++)
+        for (size_t c = 0; c < columns; c++) {
+            size_t i = r * columns + c;
+            dx[i] = dy[i] * a[c] + (x[i] * b[c] + shift[c]);
+        }
+}
+
+static float row_max(const float *x, float factor, size_t columns) {
+    float largest = factor * x[0];
+    for (size_t c = 1; c < columns; c++)
+        if (factor * x[c] > largest) largest = factor * x[c];
+    return largest;
+}
+
+static void KERNEL(f32_softmax)(float factor, const float *x, float *y, size_t rows, size_t columns) {
+    for (size_t r = 0; r < rows && columns; r++, x += columns, y += columns) {
+        float largest = row_max(x, factor, columns);
+        double sum = 0;
+        for (size_t c = 0; c < columns; c++) sum += y[c] = expf(factor * x[c] - largest);
+        for (size_t c = 0; c < columns; c++) y[c] = (float)(y[c] / sum);
+    }
+}
+
+static void KERNEL(f32_log_softmax)(float factor, const float *x, float *y, size_t rows, size_t columns) {
+    for (size_t r = 0; r < rows && columns; r++, x += columns, y += columns) {
+        float largest = row_max(x, factor, columns);
+        double sum = 0;
+        for (size_t c = 0; c < columns; c++) sum += exp((double)(factor * x[c] - largest));
+        float log_sum = (float)log(sum);
+        for (size_t c = 0; c < columns; c++) y[c] = factor * x[c] - largest - log_sum;
+    }
+}
+
+// dx = y (dy - sum of y dy)
+static void KERNEL(f32_softmax_gradient)(const float *y, const float *dy, float *dx, size_t rows, size_t columns) {
+    for (size_t r = 0; r < rows; r++, y += columns, dy += columns, dx += columns) {
+        double dot = 0;
+        for (size_t c = 0; c < columns; c++) dot += (double)y[c] * dy[c];
+        for (size_t c = 0; c < columns; c++) dx[c] = y[c] * (dy[c] - (float)dot);
+    }
+}
+
+// dx = dy - exp(y) sum of dy
+static void KERNEL(f32_log_softmax_gradient)(const float *y, const float *dy, float *dx, size_t rows,
+                                             size_t columns) {
+    for (size_t r = 0; r < rows; r++, y += columns, dy += columns, dx += columns) {
+        double sum = 0;
+        for (size_t c = 0; c < columns; c++) sum += dy[c];
+        for (size_t c = 0; c < columns; c++) dx[c] = dy[c] - expf(y[c]) * (float)sum;
+    }
+}
+
+static void KERNEL(f32_im2col)(const esp_window *w, const float *image, size_t first, size_t count, float *columns) {
+    size_t channels = (size_t)w->channels, pitch = (size_t)w->pitch;
+    for (size_t p = first; p < first + count; p++)
+        ESP_FOR_EACH_TAP(w, p, {
+            for (size_t c = 0; c < channels; c++) *columns++ = at < 0 ? 0 : image[(size_t)at * pitch + c];
+        });
+}
+
+static void KERNEL(f32_col2im)(const esp_window *w, const float *columns, size_t first, size_t count, float *image) {
+    size_t channels = (size_t)w->channels, pitch = (size_t)w->pitch;
+    for (size_t p = first; p < first + count; p++)
+        ESP_FOR_EACH_TAP(w, p, {
+            for (size_t c = 0; c < channels; c++, columns++)
+                if (at >= 0) image[(size_t)at * pitch + c] += *columns;
+        });
+}
+
+static void KERNEL(f32_max_pool)(const esp_window *w, const float *image, float *y, int32_t *index) {
+    size_t channels = (size_t)w->channels;
+    for (size_t p = 0; p < esp_out_pixels(w); p++)
+        for (size_t c = 0; c < channels; c++) {
+            float largest = -INFINITY;
+            int32_t best = -1;
+            ESP_FOR_EACH_TAP(w, p, {
+                if (at < 0) continue;
+                float v = image[(size_t)at * (size_t)w->pitch + c];
+                if (best < 0 || v > largest || isnan(v)) {
+                    largest = v;
+                    best = (int32_t)at;
+                }
+            });
+            y[p * channels + c] = largest;
+            index[p * channels + c] = best;
+        }
+}
+
+static void KERNEL(f32_max_pool_gradient)(const esp_window *w, const int32_t *index, const float *dy, float *image) {
+    size_t channels = (size_t)w->channels;
+    for (size_t i = 0; i < esp_out_pixels(w) * channels; i++)
+        if (index[i] >= 0) image[(size_t)index[i] * (size_t)w->pitch + i % channels] += dy[i];
+}
+
+static void KERNEL(f32_avg_pool)(const esp_window *w, const float *image, const float *factor, float *y) {
+    size_t channels = (size_t)w->channels;
+    for (size_t p = 0; p < esp_out_pixels(w); p++, y += channels)
+        for (size_t c = 0; c < channels; c++) {
+            float sum = 0;
+            ESP_FOR_EACH_TAP(w, p, {
+                if (at >= 0) sum += image[(size_t)at * (size_t)w->pitch + c];
+            });
+            y[c] = factor[p] * sum;
+        }
+}
+
+static void KERNEL(f32_avg_pool_gradient)(const esp_window *w, const float *factor, const float *dy, float *image) {
+    size_t channels = (size_t)w->channels;
+    for (size_t p = 0; p < esp_out_pixels(w); p++, dy += channels)
+        for (size_t c = 0; c < channels; c++) {
+            float share = factor[p] * dy[c];
+            ESP_FOR_EACH_TAP(w, p, {
+                if (at >= 0) image[(size_t)at * (size_t)w->pitch + c] += share;
+            });
+        }
+}
+
+static void KERNEL(f32_sgd)(const esp_sgd *rule, const float *gradient, float *value, float *momentum, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        float g = gradient[i] + rule->decay * value[i];
+        if (momentum) {
+            momentum[i] = rule->momentum * momentum[i] + rule->gain * g;
+            g = rule->nesterov ? g + rule->momentum * momentum[i] : momentum[i];
+        }
+        value[i] -= rule->rate * g;
+    }
+}
+
+static void KERNEL(f32_adamw)(const esp_adamw *rule, const float *gradient, float *value, float *first, float *second,
+                              size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        float g = gradient[i];
+        first[i] = rule->beta1 * first[i] + (1 - rule->beta1) * g;
+        second[i] = rule->beta2 * second[i] + (1 - rule->beta2) * (g * g);
+        value[i] = rule->keep * value[i] - rule->step * (first[i] / (sqrtf(second[i]) / rule->root + rule->epsilon));
+    }
+}
+
+static void KERNEL(u32_philox)(uint64_t key, uint64_t stream, uint64_t block, uint32_t *y, size_t blocks) {
+    for (size_t b = 0; b < blocks; b++) esp_philox(key, block + b, stream, y + 4 * b);
+}
+
+static void KERNEL(f32_keep)(const uint32_t *words, uint32_t threshold, float value, float *y, size_t n) {
+    for (size_t i = 0; i < n; i++) y[i] = words[i] >= threshold ? value : 0;
+}
+
+// Bit by bit, the reflected polynomial 0x1EDC6F41.
+static uint32_t KERNEL(u8_crc32c)(uint32_t crc, const uint8_t *bytes, size_t n) {
+    crc = ~crc;
+    for (size_t i = 0; i < n; i++) {
+        crc ^= bytes[i];
+        for (int bit = 0; bit < 8; bit++) crc = crc >> 1 ^ (crc & 1 ? 0x82F63B78u : 0);
+    }
+    return ~crc;
+}
+
+#include "table.inc"

@@ -1,0 +1,3 @@
+#pragma once
+// The part of OpenBLAS that the engine uses. `cblas.h` is the one that OpenBLAS installs.
+#include <cblas.h>

@@ -1,0 +1,62 @@
+import EspalierGraph
+import EspalierTensors
+
+/// An op's forward and its gradient, side by side.
+protocol Differentiable: Operation {
+    /// The result. Operands fit: `outputShape` has been asked.
+    func forward(_ inputs: [Tensor], _ context: inout ForwardContext) -> Tensor
+
+    /// The loss's gradient for each operand from that for the result; nil where `saved.needed` says that
+    /// nobody asks.
+    func gradients(_ upstream: Tensor, _ saved: Saved) -> [Tensor?]
+}
+
+/// What a forward may keep for its gradient.
+struct ForwardContext {
+    /// Whether a gradient will be asked for; otherwise nothing need be kept.
+    let isRecording: Bool
+    /// Which operands the gradient will be asked for.
+    let needed: [Bool]
+    private(set) var tensors: [Tensor] = []
+    /// Batch statistics that a training forward reports.
+    var moments: Op.BatchNorm.Moments?
+
+    init(isRecording: Bool, needed: [Bool]) {
+        self.isRecording = isRecording
+        self.needed = needed
+    }
+
+    /// Keeps tensors, in order.
+    mutating func keep(_ tensors: Tensor...) {
+        if isRecording { self.tensors.append(contentsOf: tensors) }
+    }
+}
+
+/// What a forward kept.
+struct Saved {
+    let tensors: [Tensor]
+    let inputShapes: [Shape]
+    let needed: [Bool]
+}
+
+extension Op {
+    /// The rule behind each case. Exhaustive: an op without forward and gradient does not compile.
+    var rule: any Differentiable {
+        switch self {
+        case .add(let op): op
+        case .scale(let op): op
+        case .mask(let op): op
+        case .relu(let op): op
+        case .linear(let op): op
+        case .conv2D(let op): op
+        case .maxPool2D(let op): op
+        case .averagePool2D(let op): op
+        case .batchNorm(let op): op
+        case .softmax(let op): op
+        case .dropout(let op): op
+        case .reshape(let op): op
+        case .crossEntropy(let op): op
+        case .distillation(let op): op
+        }
+    }
+}

@@ -1,0 +1,217 @@
+import CEspalierKernels
+import EspalierGraph
+import EspalierKernels
+import EspalierTensors
+
+extension Op.Conv2D: Differentiable {
+    // Output pixels are cut into tiles; each tile's input columns are gathered into a scratch that stays in the
+    // cache and meet the weights in one product. The column matrix never exists as a whole.
+    func forward(_ inputs: [Tensor], _ context: inout ForwardContext) -> Tensor {
+        let (x, weight) = (inputs[0], inputs[1])
+        let plan = ConvolutionPlan(self, x: x.shape, weight: weight.shape)
+        let bias = inputs.count > 2 ? inputs[2] : nil
+        context.keep(x, weight)
+        return unsafe Tensor(plan.outputShape) { y in
+            unsafe reading(x, weight) { x, weight in
+                let tiles = plan.tilesPerImage
+                ThreadPool.shared.forEachChunk(plan.images * tiles) { chunk in
+                    let pixels = plan.tile(chunk % tiles)
+                    unsafe plan.forwardTile(
+                        image: chunk / tiles, pixels: pixels, x: x, weight: weight, y: y)
+                    let rows = unsafe y + plan.outputOffset(chunk / tiles, pixels.lowerBound)
+                    unsafe bias?.reading {
+                        unsafe Kernels.addRow(
+                            $0, to: rows, rows: pixels.count, columns: plan.outputs)
+                    }
+                }
+            }
+        }
+    }
+
+    // Images are dealt to parts whose number depends on the shape alone. A part owns its images' dX and its own
+    // dW; the parts' dW are added in order.
+    func gradients(_ upstream: Tensor, _ saved: Saved) -> [Tensor?] {
+        let (x, weight) = (saved.tensors[0], saved.tensors[1])
+        let plan = ConvolutionPlan(self, x: x.shape, weight: weight.shape)
+        let (needsX, needsWeight) = (saved.needed[0], saved.needed[1])
+        let parts = min(plan.images, 16)
+        var dx = Tensor.zeros(needsX ? x.shape : [0])
+        var partials = Tensor.zeros(needsWeight ? [parts, weight.count] : [0])
+        unsafe dx.writing { dx in
+            unsafe partials.writing { partials in
+                unsafe reading(x, weight, upstream) { x, weight, dy in
+                    ThreadPool.shared.forEachChunk(parts) { part in
+                        let first = plan.images * part / parts
+                        let end = plan.images * (part + 1) / parts
+                        for image in first..<end {
+                            unsafe plan.backward(
+                                image: image, x: x, weight: weight, dy: dy,
+                                dx: needsX ? dx : nil,
+                                dw: needsWeight ? partials + part * plan.weightCount : nil)
+                        }
+                    }
+                }
+            }
+        }
+        var result: [Tensor?] = [needsX ? dx : nil, nil]
+        if needsWeight {
+            result[1] = Kernels.columnSums(partials).reshaped(to: weight.shape)
+        }
+        if saved.needed.count > 2 {
+            result.append(saved.needed[2] ? Kernels.columnSums(upstream) : nil)
+        }
+        return result
+    }
+}
+
+/// A convolution of given shapes as products of column tiles with weights.
+struct ConvolutionPlan {
+    let images: Int
+    let outputs: Int
+    let outputShape: Shape
+    let weightCount: Int
+    let tilesPerImage: Int
+    private let window: esp_window
+    private let groups: Int
+    private let pixels: Int
+    private let imageSize: Int
+    private let depth: Int
+    private let tileExtent: Int
+    private let isPointwise: Bool
+
+    init(_ op: Op.Conv2D, x: Shape, weight: Shape) {
+        let window = op.window(weight: weight)
+        guard let out = window.positions(over: Size2D(x[1], x[2])) else {
+            preconditionFailure("conv2d: kernel \(weight) over image \(x)")
+        }
+        images = x[0]
+        outputs = weight[0]
+        outputShape = [x[0], out.height, out.width, weight[0]]
+        weightCount = weight.elementCount
+        groups = op.groups
+        pixels = out.height * out.width
+        imageSize = x[1] * x[2] * x[3]
+        depth = weight[1] * weight[2] * weight[3]
+        self.window = esp_window(window, image: x, channels: weight[3], output: out)
+        isPointwise =
+            window.kernel == Size2D(1) && window.stride == Size2D(1)
+            && window.padding == Padding2D(Size2D(0)) && groups == 1
+        // 256 KiB of columns, in even tiles.
+        let fitting = max(65_536 / max(depth, 1), 16)
+        tilesPerImage = max((pixels + fitting - 1) / fitting, 1)
+        tileExtent = (pixels + tilesPerImage - 1) / tilesPerImage
+    }
+
+    /// The output pixels of a tile.
+    func tile(_ index: Int) -> Range<Int> {
+        min(index * tileExtent, pixels)..<min((index + 1) * tileExtent, pixels)
+    }
+
+    /// Where an output pixel's channels begin.
+    func outputOffset(_ image: Int, _ pixel: Int) -> Int { (image * pixels + pixel) * outputs }
+
+    func forwardTile(
+        image: Int, pixels: Range<Int>, x: UnsafePointer<Float>, weight: UnsafePointer<Float>,
+        y: UnsafeMutablePointer<Float>
+    ) {
+        let size = outputs / groups
+        for group in 0..<groups {
+            unsafe withColumns(of: x + image * imageSize, group, pixels) { columns in
+                unsafe BLAS.multiply(
+                    BLAS.Operand(columns, pitch: depth),
+                    BLAS.Operand(weight + group * size * depth, pitch: depth, transposed: true),
+                    into: y + outputOffset(image, pixels.lowerBound) + group * size, pitch: outputs,
+                    rows: pixels.count, columns: size, depth: depth)
+            }
+        }
+    }
+
+    func backward(
+        image: Int, x: UnsafePointer<Float>, weight: UnsafePointer<Float>,
+        dy: UnsafePointer<Float>, dx: UnsafeMutablePointer<Float>?,
+        dw: UnsafeMutablePointer<Float>?
+    ) {
+        let size = outputs / groups
+        for index in 0..<tilesPerImage {
+            let pixels = tile(index)
+            for group in 0..<groups {
+                let dy = unsafe dy + outputOffset(image, pixels.lowerBound) + group * size
+                if let dw = unsafe dw {
+                    unsafe withColumns(of: x + image * imageSize, group, pixels) { columns in
+                        unsafe BLAS.multiply(
+                            BLAS.Operand(dy, pitch: outputs, transposed: true),
+                            BLAS.Operand(columns, pitch: depth),
+                            into: dw + group * size * depth, pitch: depth,
+                            rows: size, columns: depth, depth: pixels.count, accumulates: true)
+                    }
+                }
+                if let dx = unsafe dx {
+                    unsafe addInputGradient(
+                        dy, weight + group * size * depth, group, pixels,
+                        to: dx + image * imageSize)
+                }
+            }
+        }
+    }
+
+    private func addInputGradient(
+        _ dy: UnsafePointer<Float>, _ weight: UnsafePointer<Float>, _ group: Int,
+        _ pixels: Range<Int>, to image: UnsafeMutablePointer<Float>
+    ) {
+        let size = outputs / groups
+        if isPointwise {
+            unsafe BLAS.multiply(
+                BLAS.Operand(dy, pitch: outputs), BLAS.Operand(weight, pitch: depth),
+                into: image + pixels.lowerBound * depth, pitch: depth,
+                rows: pixels.count, columns: depth, depth: size)
+            return
+        }
+        unsafe withScratch(pixels.count * depth) { columns in
+            unsafe BLAS.multiply(
+                BLAS.Operand(dy, pitch: outputs), BLAS.Operand(weight, pitch: depth),
+                into: columns, pitch: depth, rows: pixels.count, columns: depth, depth: size)
+            unsafe Kernels.col2im(
+                window, columns: columns, first: pixels.lowerBound, count: pixels.count,
+                image: image + group * Int(window.channels))
+        }
+    }
+
+    private func withColumns(
+        of image: UnsafePointer<Float>, _ group: Int, _ pixels: Range<Int>,
+        _ body: (UnsafePointer<Float>) -> Void
+    ) {
+        if isPointwise { return unsafe body(image + pixels.lowerBound * depth) }
+        unsafe withScratch(pixels.count * depth) { columns in
+            unsafe Kernels.im2col(
+                window, image: image + group * Int(window.channels), first: pixels.lowerBound,
+                count: pixels.count, columns: columns)
+            unsafe body(columns)
+        }
+    }
+
+    private func withScratch(_ count: Int, _ body: (UnsafeMutablePointer<Float>) -> Void) {
+        _ = unsafe Tensor([count]) { unsafe body($0) }
+    }
+}
+
+extension esp_window {
+    /// A window over images [N, H, W, C] of which `channels` take part.
+    init(_ window: Window2D, image: Shape, channels: Int, output: Size2D) {
+        self.init(
+            height: Int32(image[1]), width: Int32(image[2]), channels: Int32(channels),
+            pitch: Int32(image[3]), out_height: Int32(output.height),
+            out_width: Int32(output.width), kernel_height: Int32(window.kernel.height),
+            kernel_width: Int32(window.kernel.width), stride_y: Int32(window.stride.height),
+            stride_x: Int32(window.stride.width), pad_top: Int32(window.padding.top),
+            pad_left: Int32(window.padding.left), dilation_y: Int32(window.dilation.height),
+            dilation_x: Int32(window.dilation.width))
+    }
+
+    /// A window over all channels of images [N, H, W, C].
+    init(_ window: Window2D, image: Shape) {
+        guard let output = window.positions(over: Size2D(image[1], image[2])) else {
+            preconditionFailure("a window of \(window.kernel) over image \(image)")
+        }
+        self.init(window, image: image, channels: image[3], output: output)
+    }
+}

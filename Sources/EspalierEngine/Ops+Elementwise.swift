@@ -1,0 +1,111 @@
+import EspalierGraph
+import EspalierKernels
+import EspalierTensors
+
+extension Op.Add: Differentiable {
+    func forward(_ inputs: [Tensor], _ context: inout ForwardContext) -> Tensor {
+        guard inputs[0].shape != inputs[1].shape else { return Kernels.add(inputs[0], inputs[1]) }
+        guard let shape = inputs[0].shape.broadcast(with: inputs[1].shape) else { return inputs[0] }
+        return Kernels.add(inputs[0].broadcast(to: shape), inputs[1].broadcast(to: shape))
+    }
+
+    func gradients(_ upstream: Tensor, _ saved: Saved) -> [Tensor?] {
+        zip(saved.inputShapes, saved.needed).map { shape, needed in
+            needed ? upstream.summed(to: shape) : nil
+        }
+    }
+}
+
+extension Op.Scale: Differentiable {
+    func forward(_ inputs: [Tensor], _ context: inout ForwardContext) -> Tensor {
+        Kernels.scale(inputs[0], by: factor)
+    }
+
+    func gradients(_ upstream: Tensor, _ saved: Saved) -> [Tensor?] {
+        [Kernels.scale(upstream, by: factor)]
+    }
+}
+
+extension Op.ApplyMask: Differentiable {
+    func forward(_ inputs: [Tensor], _ context: inout ForwardContext) -> Tensor { inputs[0] }
+
+    func gradients(_ upstream: Tensor, _ saved: Saved) -> [Tensor?] {
+        [Kernels.mask(upstream, with: mask.words)]
+    }
+}
+
+extension Op.ReLU: Differentiable {
+    func forward(_ inputs: [Tensor], _ context: inout ForwardContext) -> Tensor {
+        let y = Kernels.relu(inputs[0])
+        context.keep(y)
+        return y
+    }
+
+    func gradients(_ upstream: Tensor, _ saved: Saved) -> [Tensor?] {
+        [Kernels.reluGradient(output: saved.tensors[0], upstream: upstream)]
+    }
+}
+
+extension Op.Dropout: Differentiable {
+    func forward(_ inputs: [Tensor], _ context: inout ForwardContext) -> Tensor {
+        let scale = 1 / (1 - probability)
+        let factors =
+            switch kept {
+            case .drawn(let stream):
+                stream.keepMask(inputs[0].shape, dropped: probability, value: scale)
+            case .given(let mask): Kernels.scale(mask, by: scale)
+            }
+        context.keep(factors)
+        return Kernels.multiply(inputs[0], factors)
+    }
+
+    func gradients(_ upstream: Tensor, _ saved: Saved) -> [Tensor?] {
+        [Kernels.multiply(upstream, saved.tensors[0])]
+    }
+}
+
+extension Op.Reshape: Differentiable {
+    func forward(_ inputs: [Tensor], _ context: inout ForwardContext) -> Tensor {
+        let size = inputs[0].count
+        let known = extents.filter { $0 >= 0 }.reduce(1, *)
+        return inputs[0].reshaped(to: Shape(extents.map { $0 == -1 ? size / known : $0 }))
+    }
+
+    func gradients(_ upstream: Tensor, _ saved: Saved) -> [Tensor?] {
+        [upstream.reshaped(to: saved.inputShapes[0])]
+    }
+}
+
+extension Op.Softmax: Differentiable {
+    func forward(_ inputs: [Tensor], _ context: inout ForwardContext) -> Tensor {
+        let y = alongLastAxis(inputs[0]) {
+            logarithm ? Kernels.logSoftmax($0) : Kernels.softmax($0)
+        }
+        context.keep(y)
+        return y
+    }
+
+    func gradients(_ upstream: Tensor, _ saved: Saved) -> [Tensor?] {
+        let y = moved(saved.tensors[0])
+        return [
+            alongLastAxis(upstream) {
+                logarithm
+                    ? Kernels.logSoftmaxGradient(output: y, upstream: $0)
+                    : Kernels.softmaxGradient(output: y, upstream: $0)
+            }
+        ]
+    }
+
+    // The kernels work along the innermost axis; another axis changes places with it.
+    private func alongLastAxis(_ x: Tensor, _ body: (Tensor) -> Tensor) -> Tensor {
+        moved(body(moved(x)))
+    }
+
+    private func moved(_ x: Tensor) -> Tensor {
+        let axis = x.shape.normalized(axis: axis)
+        guard axis != x.shape.rank - 1 else { return x }
+        var order = Array(0..<x.shape.rank)
+        order.swapAt(axis, order.count - 1)
+        return x.permuted(order)
+    }
+}

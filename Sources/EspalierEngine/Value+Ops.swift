@@ -1,0 +1,108 @@
+package import EspalierGraph
+public import EspalierTensors
+
+// Ops as methods of values. Shapes that do not fit trap with both shapes in the message: they are mistakes in
+// model code.
+extension Value {
+    /// a + b with broadcasting.
+    public static func + (a: Value, b: Value) -> Value { a.tape.apply(.add(Op.Add()), a, b) }
+
+    /// Every element times `factor`.
+    public func scaled(by factor: Float) -> Value {
+        tape.apply(.scale(Op.Scale(factor: factor)), self)
+    }
+
+    /// max(x, 0)
+    public func relu() -> Value { tape.apply(.relu(Op.ReLU()), self) }
+
+    /// x Wᵀ + b. [..., in], [out, in], [out] -> [..., out]
+    public func linear(weight: Value, bias: Value?) -> Value {
+        tape.apply(.linear(Op.Linear()), [self, weight] + (bias.map { [$0] } ?? [])).value
+    }
+
+    /// Convolution. [N, H, W, in], [out, kh, kw, in / groups], [out] -> [N, OH, OW, out]
+    package func conv2D(weight: Value, bias: Value?, _ attributes: Op.Conv2D) -> Value {
+        tape.apply(.conv2D(attributes), [self, weight] + (bias.map { [$0] } ?? [])).value
+    }
+
+    /// The largest of each window. [N, H, W, C] -> [N, OH, OW, C]
+    package func maxPool2D(_ window: Window2D) -> Value {
+        tape.apply(.maxPool2D(Op.MaxPool2D(window: window)), self)
+    }
+
+    /// The mean of each window. [N, H, W, C] -> [N, OH, OW, C]
+    package func averagePool2D(_ window: Window2D, countsPadding: Bool = true) -> Value {
+        tape.apply(
+            .averagePool2D(Op.AveragePool2D(window: window, countsPadding: countsPadding)), self)
+    }
+
+    /// Batch normalization with the batch's moments in training mode, else with those given.
+    ///
+    /// In training mode the moments are reported to the tape under `owner`.
+    package func batchNorm(
+        weight: Value?, bias: Value?, running: Op.BatchNorm.Moments, epsilon: Float,
+        owner: AnyObject
+    ) -> Value {
+        let isTraining = tape.mode == .training
+        let op = Op.BatchNorm(epsilon: epsilon, moments: isTraining ? nil : running)
+        let operands = [self] + [weight, bias].compactMap(\.self)
+        let (value, moments) = tape.apply(.batchNorm(op), operands)
+        if let moments {
+            tape.report(
+                Tape.BatchStatistics(
+                    owner: owner, mean: moments.mean, variance: moments.variance))
+        }
+        return value
+    }
+
+    /// Softmax along an axis.
+    public func softmax(axis: Int = -1) -> Value {
+        tape.apply(.softmax(Op.Softmax(axis: axis)), self)
+    }
+
+    /// The logarithm of softmax along an axis.
+    public func logSoftmax(axis: Int = -1) -> Value {
+        tape.apply(.softmax(Op.Softmax(axis: axis, logarithm: true)), self)
+    }
+
+    /// x / (1 - p) with probability 1 - p, else 0; x itself in evaluation mode.
+    public func dropout(_ probability: Float) -> Value {
+        guard tape.mode == .training, probability > 0 else { return self }
+        return dropout(
+            Op.Dropout(probability: probability, kept: .drawn(from: tape.nextRandomStream())))
+    }
+
+    package func dropout(_ attributes: Op.Dropout) -> Value {
+        tape.apply(.dropout(attributes), self)
+    }
+
+    /// The same elements under another shape; -1 stands for what is left.
+    public func reshaped(to extents: [Int]) -> Value {
+        tape.apply(.reshape(Op.Reshape(to: extents)), self)
+    }
+
+    /// All axes but the first as one. [N, ...] -> [N, ...product]
+    public func flattened() -> Value {
+        reshaped(to: [shape[0], shape.dropFirst().reduce(1, *)])
+    }
+
+    /// Cross-entropy of these logits. [..., C] -> [] or [...]
+    package func crossEntropy(_ attributes: Op.CrossEntropy) -> Value {
+        tape.apply(.crossEntropy(attributes), self)
+    }
+
+    /// Mean cross-entropy of these logits against classes. [..., C] -> []
+    public func crossEntropy(_ classes: IndexTensor, smoothing: Float = 0) -> Value {
+        crossEntropy(Op.CrossEntropy(target: .classes(classes), smoothing: smoothing))
+    }
+
+    /// T² KL(teacher || student) of these student logits, mean over rows. [..., C] -> []
+    public func distillation(from teacher: Tensor, temperature: Float) -> Value {
+        tape.apply(
+            .distillation(Op.Distillation(teacher: teacher, temperature: temperature)), self)
+    }
+
+    package func distillation(_ attributes: Op.Distillation) -> Value {
+        tape.apply(.distillation(attributes), self)
+    }
+}

@@ -1,0 +1,168 @@
+import CEspalierKernels
+package import EspalierTensors
+
+// Tensors read as rows x columns, where the columns are the innermost axis: channels of images,
+// features of a batch.
+extension Kernels {
+    /// The extents of a tensor read as rows of its innermost axis.
+    static func rowsAndColumns(_ shape: Shape) -> (rows: Int, columns: Int) {
+        let columns = shape.last ?? 1
+        return (columns == 0 ? 0 : shape.elementCount / columns, columns)
+    }
+
+    /// Rows a thread takes at a time.
+    static func rowGrain(_ columns: Int) -> Int { max(grain / max(columns, 1), 1) }
+
+    /// Adds a row to each row of y, in place.
+    package static func addRow(_ row: Tensor, to y: inout Tensor) {
+        let (rows, columns) = rowsAndColumns(y.shape)
+        precondition(row.count == columns, "a row of shape \(row.shape) for \(y.shape)")
+        unsafe y.writing { y in
+            unsafe row.reading { row in
+                forEachBlock(rows, grain: rowGrain(columns)) { at, n in
+                    unsafe c.f32_add_row(row, y + at * columns, n, columns)
+                }
+            }
+        }
+    }
+
+    /// The sum of each column. [..., C] -> [C]
+    package static func columnSums(_ x: Tensor) -> Tensor {
+        unsafe reduceColumns(x) { x, rows, columns, sums in
+            unsafe c.f32_column_sums(x, rows, columns, sums)
+        }
+    }
+
+    /// Mean and biased variance of each column, two passes. [..., C] -> [C], [C]
+    package static func columnMoments(_ x: Tensor) -> (mean: Tensor, variance: Tensor) {
+        let rows = max(rowsAndColumns(x.shape).rows, 1)
+        let mean = scale(columnSums(x), by: 1 / Float(rows))
+        let squares = unsafe mean.reading { mean in
+            unsafe reduceColumns(x) { x, rows, columns, sums in
+                unsafe c.f32_column_squares(x, mean, rows, columns, sums)
+            }
+        }
+        return (mean, scale(squares, by: 1 / Float(rows)))
+    }
+
+    /// The sum of each column of a (b - mean). [..., C], [..., C], [C] -> [C]
+    package static func columnProducts(_ a: Tensor, _ b: Tensor, mean: Tensor) -> Tensor {
+        precondition(a.shape == b.shape, "operands of shapes \(a.shape) and \(b.shape)")
+        return unsafe reading(a, b, mean) { start, b, mean in
+            unsafe reduceColumns(a) { a, rows, columns, sums in
+                unsafe c.f32_column_products(a, b + (a - start), mean, rows, columns, sums)
+            }
+        }
+    }
+
+    /// x scale[c] + shift[c]. [..., C]
+    package static func columnAffine(_ x: Tensor, scale: Tensor, shift: Tensor) -> Tensor {
+        let (rows, columns) = rowsAndColumns(x.shape)
+        return unsafe Tensor(x.shape) { y in
+            unsafe reading(x, scale, shift) { x, scale, shift in
+                forEachBlock(rows, grain: rowGrain(columns)) { at, n in
+                    let at = at * columns
+                    unsafe c.f32_column_affine(x + at, scale, shift, y + at, n, columns)
+                }
+            }
+        }
+    }
+
+    /// dy a[c] + x b[c] + shift[c]. [..., C]
+    package static func columnAffine(
+        _ dy: Tensor, times a: Tensor, _ x: Tensor, times b: Tensor, shift: Tensor
+    ) -> Tensor {
+        let (rows, columns) = rowsAndColumns(x.shape)
+        return unsafe Tensor(x.shape) { dx in
+            unsafe reading(dy, x) { dy, x in
+                unsafe reading(a, b, shift) { a, b, shift in
+                    forEachBlock(rows, grain: rowGrain(columns)) { at, n in
+                        let at = at * columns
+                        unsafe c.f32_column_affine2(
+                            dy + at, x + at, a, b, shift, dx + at, n, columns)
+                    }
+                }
+            }
+        }
+    }
+
+    // Rows are cut into chunks by the shape alone; each chunk has its own sums, which are then added in
+    // order and in double precision.
+    private static func reduceColumns(
+        _ x: Tensor,
+        _ kernel: (UnsafePointer<Float>, Int, Int, UnsafeMutablePointer<Float>) -> Void
+    ) -> Tensor {
+        let (rows, columns) = rowsAndColumns(x.shape)
+        let grain = max(rowGrain(columns), 64)
+        let chunks = (rows + grain - 1) / grain
+        var partials = Tensor.zeros([chunks, columns])
+        unsafe partials.writing { sums in
+            unsafe x.reading { x in
+                forEachBlock(rows, grain: grain) { at, n in
+                    unsafe kernel(x + at * columns, n, columns, sums + at / grain * columns)
+                }
+            }
+        }
+        if chunks == 1 { return partials.reshaped(to: [columns]) }
+        var total = [Double](repeating: 0, count: columns)
+        let sums = partials.span
+        for chunk in 0..<chunks {
+            for column in 0..<columns { total[column] += Double(sums[chunk * columns + column]) }
+        }
+        return Tensor(total.map(Float.init), shape: [columns])
+    }
+}
+
+// MARK: - Softmax
+
+extension Kernels {
+    /// Softmax of factor * x along the innermost axis.
+    package static func softmax(_ x: Tensor, factor: Float = 1) -> Tensor {
+        unsafe mapRows(x) { unsafe c.f32_softmax(factor, $0, $1, $2, $3) }
+    }
+
+    /// The logarithm of the softmax of factor * x along the innermost axis.
+    package static func logSoftmax(_ x: Tensor, factor: Float = 1) -> Tensor {
+        unsafe mapRows(x) { unsafe c.f32_log_softmax(factor, $0, $1, $2, $3) }
+    }
+
+    /// dx of softmax from its output y.
+    package static func softmaxGradient(output y: Tensor, upstream dy: Tensor) -> Tensor {
+        unsafe combineRows(y, dy) { unsafe c.f32_softmax_gradient($0, $1, $2, $3, $4) }
+    }
+
+    /// dx of the logarithm of softmax from its output y.
+    package static func logSoftmaxGradient(output y: Tensor, upstream dy: Tensor) -> Tensor {
+        unsafe combineRows(y, dy) { unsafe c.f32_log_softmax_gradient($0, $1, $2, $3, $4) }
+    }
+
+    private static func mapRows(
+        _ x: Tensor, _ kernel: (UnsafePointer<Float>, UnsafeMutablePointer<Float>, Int, Int) -> Void
+    ) -> Tensor {
+        let (rows, columns) = rowsAndColumns(x.shape)
+        return unsafe Tensor(x.shape) { y in
+            unsafe x.reading { x in
+                forEachBlock(rows, grain: rowGrain(4 * columns)) { at, n in
+                    unsafe kernel(x + at * columns, y + at * columns, n, columns)
+                }
+            }
+        }
+    }
+
+    private static func combineRows(
+        _ a: Tensor, _ b: Tensor,
+        _ kernel: (
+            UnsafePointer<Float>, UnsafePointer<Float>, UnsafeMutablePointer<Float>, Int, Int
+        ) -> Void
+    ) -> Tensor {
+        let (rows, columns) = rowsAndColumns(a.shape)
+        return unsafe Tensor(a.shape) { y in
+            unsafe reading(a, b) { a, b in
+                forEachBlock(rows, grain: rowGrain(4 * columns)) { at, n in
+                    let at = at * columns
+                    unsafe kernel(a + at, b + at, y + at, n, columns)
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,152 @@
+import CEspalierKernels
+package import EspalierTensors
+
+/// Whole-tensor calls of the C kernels, shared out over the pool in chunks that depend on shapes alone.
+package enum Kernels {
+    static var c: esp_kernels { unsafe KernelTable.current }
+
+    /// Elements a thread takes at a time: a few microseconds of work.
+    static let grain = 16_384
+
+    /// Calls `body` with offset and length of each chunk.
+    static func forEachBlock(_ count: Int, grain: Int = grain, _ body: (Int, Int) -> Void) {
+        ThreadPool.shared.forEachRange(count, grain: grain) { body($0.lowerBound, $0.count) }
+    }
+}
+
+// MARK: - Element-wise
+
+extension Kernels {
+    /// a + b, of equal shapes.
+    package static func add(_ a: Tensor, _ b: Tensor) -> Tensor {
+        unsafe combine(a, b) { unsafe c.f32_add($0, $1, $2, $3) }
+    }
+
+    /// a * b, element by element, of equal shapes.
+    package static func multiply(_ a: Tensor, _ b: Tensor) -> Tensor {
+        unsafe combine(a, b) { unsafe c.f32_mul($0, $1, $2, $3) }
+    }
+
+    /// The gradient of ReLU: dy where its output y is above 0, else 0.
+    package static func reluGradient(output y: Tensor, upstream dy: Tensor) -> Tensor {
+        unsafe combine(y, dy) { unsafe c.f32_relu_gradient($0, $1, $2, $3) }
+    }
+
+    /// max(x, 0); NaN stays NaN.
+    package static func relu(_ x: Tensor) -> Tensor {
+        unsafe map(x) { unsafe c.f32_relu($0, $1, $2) }
+    }
+
+    /// factor * x
+    package static func scale(_ x: Tensor, by factor: Float) -> Tensor {
+        unsafe map(x) { unsafe c.f32_scale(factor, $0, $1, $2) }
+    }
+
+    /// y += factor * x, in place.
+    package static func add(_ x: Tensor, times factor: Float, to y: inout Tensor) {
+        precondition(x.shape == y.shape, "add of \(x.shape) to \(y.shape)")
+        let count = x.count
+        unsafe y.writing { y in
+            unsafe x.reading { x in
+                forEachBlock(count) { at, n in unsafe c.f32_axpy(factor, x + at, y + at, n) }
+            }
+        }
+    }
+
+    /// x where the mask's bit is set, elsewhere +0.
+    package static func mask(_ x: Tensor, with words: [UInt64]) -> Tensor {
+        precondition(words.count * 64 >= x.count, "a mask of \(words.count) words for \(x.shape)")
+        return unsafe Tensor(x.shape) { y in
+            unsafe x.reading { unsafe mask(words, $0, y, x.count) }
+        }
+    }
+
+    /// Sets x to +0 where the mask's bit is clear, in place.
+    package static func applyMask(_ words: [UInt64], to x: inout Tensor) {
+        let count = x.count
+        precondition(words.count * 64 >= count, "a mask of \(words.count) words for \(x.shape)")
+        unsafe x.writing { unsafe mask(words, $0, $0, count) }
+    }
+
+    private static func mask(
+        _ words: [UInt64], _ x: UnsafePointer<Float>, _ y: UnsafeMutablePointer<Float>, _ count: Int
+    ) {
+        unsafe words.withUnsafeBufferPointer { words in
+            guard let words = words.baseAddress else { return }
+            // The grain is a multiple of 64: chunks begin at a word.
+            forEachBlock(count) { at, n in unsafe c.f32_mask(words + at / 64, x + at, y + at, n) }
+        }
+    }
+
+    /// factor * bytes, as a tensor of `shape`.
+    package static func convert(_ bytes: Span<UInt8>, factor: Float, shape: Shape) -> Tensor {
+        precondition(bytes.count == shape.elementCount, "\(bytes.count) bytes for \(shape)")
+        return unsafe Tensor(shape) { y in
+            unsafe bytes.withUnsafeBufferPointer {
+                unsafe c.f32_from_u8($0.baseAddress, factor, y, $0.count)
+            }
+        }
+    }
+
+    private static func map(
+        _ x: Tensor, _ kernel: (UnsafePointer<Float>, UnsafeMutablePointer<Float>, Int) -> Void
+    ) -> Tensor {
+        unsafe Tensor(x.shape) { y in
+            unsafe x.reading { source in
+                forEachBlock(x.count) { at, n in unsafe kernel(source + at, y + at, n) }
+            }
+        }
+    }
+
+    private static func combine(
+        _ a: Tensor, _ b: Tensor,
+        _ kernel: (UnsafePointer<Float>, UnsafePointer<Float>, UnsafeMutablePointer<Float>, Int) ->
+            Void
+    ) -> Tensor {
+        precondition(a.shape == b.shape, "operands of shapes \(a.shape) and \(b.shape)")
+        return unsafe Tensor(a.shape) { y in
+            unsafe reading(a, b) { first, second in
+                forEachBlock(a.count) { at, n in
+                    unsafe kernel(first + at, second + at, y + at, n)
+                }
+            }
+        }
+    }
+}
+
+// MARK: - Reductions over everything
+
+extension Kernels {
+    /// The sum of all elements. Chunks are summed in order: the same for any number of threads.
+    package static func sum(_ x: Tensor) -> Float {
+        unsafe Float(partials(x) { unsafe Double(c.f32_sum($0, $1)) }.reduce(0, +))
+    }
+
+    /// The sum of all squares.
+    package static func sumOfSquares(_ x: Tensor) -> Double {
+        unsafe partials(x) { unsafe c.f32_sum_squares($0, $1) }.reduce(0, +)
+    }
+
+    /// The largest magnitude; NaN if any element is NaN.
+    package static func largestMagnitude(_ x: Tensor) -> Float {
+        unsafe Float(
+            partials(x) { unsafe Double(c.f32_abs_max($0, $1)) }.reduce(0) {
+                $1.isNaN || $1 > $0 ? $1 : $0
+            })
+    }
+
+    private static func partials(
+        _ x: Tensor, _ kernel: (UnsafePointer<Float>, Int) -> Double
+    ) -> [Double] {
+        let chunks = (x.count + grain - 1) / grain
+        return unsafe [Double](unsafeUninitializedCapacity: chunks) { buffer, initialized in
+            let sums = unsafe buffer
+            unsafe x.reading { elements in
+                forEachBlock(x.count) { at, n in
+                    unsafe sums[at / grain] = unsafe kernel(elements + at, n)
+                }
+            }
+            initialized = chunks
+        }
+    }
+}

@@ -1,0 +1,112 @@
+public import EspalierEngine
+public import EspalierTensors
+
+/// What a network is made of, as a recipe names it.
+public enum Architecture: Sendable, Hashable, Codable {
+    /// 3x3 convolutions, each with batch norm, ReLU and 2x2 max pooling, then a hidden layer.
+    case convnet(channels: [Int], hidden: Int, dropout: Float)
+    /// Fully connected layers with ReLU.
+    case mlp(hidden: [Int], dropout: Float)
+}
+
+/// A classifier: a stack of layers that ends in a head with one output a class.
+public struct Network: Layer {
+    /// What it is made of.
+    public let architecture: Architecture
+    /// The shape of one example, such as [H, W, C].
+    public let input: Shape
+    /// The number of outputs.
+    public let classes: Int
+
+    private let body: [(name: String, step: Step)]
+    private let head: Linear
+
+    private enum Step: Sendable {
+        case layer(any Layer)
+        case relu
+        case dropout(Float)
+        case flatten
+    }
+
+    /// A network with parameters drawn from `random`, each from a child of its own name.
+    ///
+    /// - Throws: `ArchitectureError` where the input is too small for the layers.
+    public init(
+        _ architecture: Architecture, input: Shape, classes: Int, random: RandomStream
+    ) throws(ArchitectureError) {
+        self.architecture = architecture
+        self.input = input
+        self.classes = classes
+        var body: [(String, Step)] = []
+        var features: Int
+        func add(linear name: String, _ outputs: Int, dropout: Float) {
+            let layer = Linear(inputs: features, outputs: outputs, random: random.child(name))
+            body += [(name, .layer(layer)), ("", .relu), ("", .dropout(dropout))]
+            features = outputs
+        }
+        switch architecture {
+        case .convnet(let channels, let hidden, let dropout):
+            guard input.rank == 3 else {
+                throw ArchitectureError("a convnet takes images [H, W, C], not \(input)")
+            }
+            var (height, width, inputs) = (input[0], input[1], input[2])
+            features = 0
+            for (index, outputs) in channels.enumerated() {
+                guard height >= 2, width >= 2 else {
+                    throw ArchitectureError(
+                        "a convnet of \(channels.count) convolutions halves images "
+                            + "\(input) \(channels.count) times; at most \(index) fit")
+                }
+                let name = "conv\(index + 1)"
+                let convolution = Convolution2D(
+                    inputs: inputs, outputs: outputs, kernel: 3, padding: 1, bias: false,
+                    random: random.child(name))
+                body += [
+                    (name, .layer(convolution)),
+                    ("norm\(index + 1)", .layer(BatchNorm(channels: outputs))), ("", .relu),
+                    ("", .layer(MaxPool2D(kernel: 2))),
+                ]
+                (height, width, inputs) = (height / 2, width / 2, outputs)
+            }
+            body.append(("", .flatten))
+            features = height * width * inputs
+            if hidden > 0 { add(linear: "hidden", hidden, dropout: dropout) }
+        case .mlp(let hidden, let dropout):
+            body.append(("", .flatten))
+            features = input.elementCount
+            for (index, outputs) in hidden.enumerated() {
+                add(linear: "hidden\(index + 1)", outputs, dropout: dropout)
+            }
+        }
+        self.body = body
+        head = Linear(
+            inputs: features, outputs: classes, initializer: .uniform, random: random.child("head"))
+    }
+
+    public func callAsFunction(_ x: Value) -> Value {
+        var x = x
+        for (_, step) in body {
+            switch step {
+            case .layer(let layer): x = layer(x)
+            case .relu: x = x.relu()
+            case .dropout(let probability): x = x.dropout(probability)
+            case .flatten: x = x.flattened()
+            }
+        }
+        return head(x)
+    }
+
+    public func visit(_ visitor: inout some ModuleVisitor) {
+        for (name, step) in body {
+            if case .layer(let layer) = step, !name.isEmpty { visitor.visit(name, layer) }
+        }
+        visitor.visit("head", head)
+    }
+}
+
+/// An architecture that does not fit its input.
+public struct ArchitectureError: Error, CustomStringConvertible {
+    public let description: String
+
+    init(_ description: String) { self.description = description }
+}

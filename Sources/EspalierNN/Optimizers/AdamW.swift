@@ -1,0 +1,63 @@
+import CEspalierKernels
+public import EspalierEngine
+import EspalierKernels
+import EspalierTensors
+
+#if canImport(Glibc)
+    import Glibc
+#else
+    import Darwin
+#endif
+
+/// Adam with decoupled weight decay (Loshchilov and Hutter, ICLR 2019):
+/// w *= 1 - rate * decay; w -= rate * m̂ / (sqrt(v̂) + epsilon) with bias-corrected moments.
+public struct AdamW: Optimizer {
+    /// Decay of the first moment.
+    public var beta1: Float
+    /// Decay of the second moment.
+    public var beta2: Float
+    /// Added to the root of the second moment.
+    public var epsilon: Float
+    /// Multiplies the weight and the rate.
+    public var weightDecay: Float
+    /// Per parameter name.
+    public var options: [String: ParameterOptions]
+    public var state = OptimizerState()
+
+    /// A rule at its first step.
+    public init(
+        beta1: Float = 0.9, beta2: Float = 0.999, epsilon: Float = 1e-8, weightDecay: Float = 0.01,
+        options: [String: ParameterOptions] = [:]
+    ) {
+        self.beta1 = beta1
+        self.beta2 = beta2
+        self.epsilon = epsilon
+        self.weightDecay = weightDecay
+        self.options = options
+    }
+
+    public mutating func update(
+        _ parameters: ParameterSet, with gradients: Gradients, rate: Float
+    ) {
+        state.step += 1
+        let correction1 = 1 - pow(Double(beta1), Double(state.step))
+        let correction2 = 1 - pow(Double(beta2), Double(state.step))
+        for entry in parameters.entries where entry.parameter.isTrainable {
+            guard let gradient = gradients[entry.parameter] else { continue }
+            let own = options[entry.name] ?? ParameterOptions()
+            let rate = Double(rate * own.rateFactor)
+            let rule = esp_adamw(
+                beta1: beta1, beta2: beta2, epsilon: epsilon, step: Float(rate / correction1),
+                root: Float(correction2.squareRoot()),
+                keep: Float(1 - rate * Double(own.weightDecay ?? weightDecay)))
+            var first = state.take("first", entry.name, shape: gradient.shape)
+            var second = state.take("second", entry.name, shape: gradient.shape)
+            entry.parameter.update {
+                Kernels.adamW(rule, gradient: gradient, value: &$0, first: &first, second: &second)
+            }
+            let mask = entry.parameter.mask
+            state.put("first", entry.name, first, mask)
+            state.put("second", entry.name, second, mask)
+        }
+    }
+}

@@ -1,0 +1,45 @@
+public import EspalierEngine
+import EspalierKernels
+import EspalierTensors
+
+/// Keeps gradients from growing too large.
+public enum GradientClipping: Sendable, Hashable {
+    /// All gradients times min(1, limit / (norm + 1e-6)), norm being the Euclidean one of all together.
+    case norm(Float)
+    /// The same with the largest magnitude as the norm.
+    case largest(Float)
+    /// Each entry brought within ±limit.
+    case value(Float)
+
+    /// Clips the gradients of some parameters.
+    ///
+    /// - Returns: the norm before clipping; for `value`, the largest magnitude.
+    @discardableResult
+    public func apply(to gradients: inout Gradients, of parameters: ParameterSet) -> Float {
+        let present = parameters.entries.filter { gradients[$0.parameter] != nil }
+        let tensors = present.compactMap { gradients[$0.parameter] }
+        let norm: Float
+        switch self {
+        case .norm:
+            norm = Float(tensors.reduce(0) { $0 + Kernels.sumOfSquares($1) }.squareRoot())
+        case .largest, .value:
+            norm = tensors.reduce(0) {
+                let magnitude = Kernels.largestMagnitude($1)
+                return magnitude.isNaN || magnitude > $0 ? magnitude : $0
+            }
+        }
+        for (entry, tensor) in zip(present, tensors) {
+            switch self {
+            case .norm(let limit), .largest(let limit):
+                let factor = min(1, limit / (norm + 1e-6))
+                if factor < 1 || factor.isNaN {
+                    gradients[entry.parameter] = Kernels.scale(tensor, by: factor)
+                }
+            case .value(let limit):
+                let clipped = tensor.elements.map { $0.isNaN ? $0 : min(max($0, -limit), limit) }
+                gradients[entry.parameter] = Tensor(clipped, shape: tensor.shape)
+            }
+        }
+        return norm
+    }
+}

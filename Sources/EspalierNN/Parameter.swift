@@ -1,0 +1,88 @@
+public import EspalierEngine
+import EspalierKernels
+public import EspalierTensors
+import Synchronization
+
+/// A trainable tensor: the only mutable object of a model.
+///
+/// Compression lives here, not in layers: a parameter may carry a mask, and every reader sees the masked value.
+public final class Parameter: Leaf, Sendable {
+    private struct State {
+        var value: Tensor
+        var mask: Mask?
+        var isMaskLocked = false
+        var isTrainable = true
+    }
+
+    private let state: Mutex<State>
+
+    /// A parameter with this initial value.
+    public init(_ value: Tensor) { state = Mutex(State(value: value)) }
+
+    /// The raw value; exactly +0 where masked.
+    public var value: Tensor { state.withLock { $0.value } }
+
+    /// Which entries live; nil for all.
+    public var mask: Mask? { state.withLock { $0.mask } }
+
+    /// Whether the mask can no longer change.
+    public var isMaskLocked: Bool { state.withLock { $0.isMaskLocked } }
+
+    /// Whether optimizers change it. A frozen parameter keeps its value and gets no gradient.
+    public var isTrainable: Bool {
+        get { state.withLock { $0.isTrainable } }
+        set { state.withLock { $0.isTrainable = newValue } }
+    }
+
+    /// The extents.
+    public var shape: Shape { value.shape }
+
+    /// Replaces the value; masked entries become +0.
+    ///
+    /// - Precondition: the shape stays the same.
+    public func assign(_ value: Tensor) { update { $0 = value } }
+
+    /// Changes the value, in place where nothing else holds it; masked entries become +0 afterwards.
+    public func update(_ body: (inout Tensor) -> Void) {
+        // Taken out for the change, so that the tensor has one owner and is not copied.
+        var (value, mask) = state.withLock { state -> (Tensor, Mask?) in
+            let value = state.value
+            state.value = Parameter.empty
+            return (value, state.mask)
+        }
+        let shape = value.shape
+        body(&value)
+        precondition(value.shape == shape, "a parameter of shape \(shape) became \(value.shape)")
+        if let mask { Kernels.applyMask(mask.words, to: &value) }
+        state.withLock { $0.value = value }
+    }
+
+    /// Sets the mask; entries that it masks become +0.
+    ///
+    /// - Precondition: the present mask is not locked, and the shape is the parameter's.
+    public func setMask(_ mask: Mask?) {
+        precondition(!isMaskLocked, "the mask is locked")
+        precondition(mask.map { $0.shape == shape } ?? true, "a mask for another shape")
+        state.withLock { $0.mask = mask }
+        update { _ in }
+    }
+
+    /// Makes the mask final.
+    public func lockMask() { state.withLock { $0.isMaskLocked = true } }
+
+    private static let empty = Tensor.zeros([0])
+}
+
+/// A tensor that belongs to a model but is not trained, such as running statistics.
+public final class Buffer: Sendable {
+    private let state: Mutex<Tensor>
+
+    /// A buffer with this initial value.
+    public init(_ value: Tensor) { state = Mutex(value) }
+
+    /// The value.
+    public var value: Tensor {
+        get { state.withLock { $0 } }
+        set { state.withLock { $0 = newValue } }
+    }
+}

@@ -1,0 +1,104 @@
+extension Tensor {
+    /// The axes in another order, copied: axis `i` of the result is axis `order[i]`.
+    ///
+    /// - Precondition: `order` is a permutation of the axes.
+    public func permuted(_ order: [Int]) -> Tensor {
+        precondition(
+            order.sorted() == Array(0..<shape.rank), "\(order) is no permutation of \(shape)")
+        let strides = shape.strides
+        return strided(Shape(order.map { shape[$0] }), strides: order.map { strides[$0] })
+    }
+
+    /// The tensor repeated along axes of extent 1 and new outer axes, copied.
+    ///
+    /// - Precondition: each axis, counted from the last, has the wanted extent or 1.
+    public func broadcast(to target: Shape) -> Tensor {
+        guard let strides = shape.broadcastStrides(to: target) else {
+            preconditionFailure("cannot broadcast \(shape) to \(target)")
+        }
+        return target == shape ? self : strided(target, strides: strides)
+    }
+
+    /// A copy whose element at `index` is the one at offset + sum of index * strides.
+    package func strided(_ target: Shape, strides: [Int], offset: Int = 0) -> Tensor {
+        let source = self
+        return unsafe Tensor(target) { result in
+            unsafe source.reading { elements in
+                var position = offset
+                target.forEachIndex(strides: strides, position: &position) { flat, position in
+                    unsafe result[flat] = unsafe elements[position]
+                }
+            }
+        }
+    }
+
+    /// The sum over the axes along which `shape` was broadcast to this tensor's shape.
+    package func summed(to target: Shape) -> Tensor {
+        guard target != shape else { return self }
+        guard let strides = target.broadcastStrides(to: shape) else {
+            preconditionFailure("cannot sum \(shape) to \(target)")
+        }
+        var sums = [Double](repeating: 0, count: target.elementCount)
+        let elements = span
+        var position = 0
+        shape.forEachIndex(strides: strides, position: &position) { flat, position in
+            sums[position] += Double(elements[flat])
+        }
+        return Tensor(sums.map(Float.init), shape: target)
+    }
+}
+
+extension Shape {
+    /// The shape that two operands are broadcast to, or nil where they do not fit.
+    package func broadcast(with other: Shape) -> Shape? {
+        let rank = Swift.max(count, other.count)
+        var result = Shape()
+        for axis in 0..<rank {
+            let (a, b) = (axis - rank + count, axis - rank + other.count)
+            let (left, right) = (a < 0 ? 1 : self[a], b < 0 ? 1 : other[b])
+            guard left == right || left == 1 || right == 1 else { return nil }
+            result.append(left == 1 ? right : left)
+        }
+        return result
+    }
+
+    /// Strides that read this shape as `target`, 0 along broadcast axes; nil where it does not fit.
+    package func broadcastStrides(to target: Shape) -> [Int]? {
+        guard count <= target.count else { return nil }
+        let own = strides
+        var result = [Int](repeating: 0, count: target.count)
+        for axis in 0..<count {
+            let outer = axis + target.count - count
+            if self[axis] == target[outer] {
+                result[outer] = self[axis] == 1 ? 0 : own[axis]
+            } else if self[axis] != 1 {
+                return nil
+            }
+        }
+        return result
+    }
+
+    /// Visits all indices in row-major order with the position that `strides` give them.
+    func forEachIndex(strides: [Int], position: inout Int, _ body: (_ flat: Int, _ position: Int) -> Void)
+    {
+        guard elementCount > 0 else { return }
+        guard count > 0 else { return body(0, position) }
+        var index = [Int](repeating: 0, count: count)
+        var flat = 0
+        let (inner, innerStride) = (self[count - 1], strides[count - 1])
+        while true {
+            for i in 0..<inner { body(flat + i, position + i * innerStride) }
+            flat += inner
+            var axis = count - 2
+            while axis >= 0 {
+                index[axis] += 1
+                position += strides[axis]
+                if index[axis] < self[axis] { break }
+                position -= index[axis] * strides[axis]
+                index[axis] = 0
+                axis -= 1
+            }
+            if axis < 0 { return }
+        }
+    }
+}
