@@ -49,3 +49,13 @@ public struct ParameterOptions: Sendable, Hashable {
         self.weightDecay = weightDecay
     }
 }
+
+extension OptimizerState {
+    /// Sets a parameter's state to +0 where a new mask says so.
+    public mutating func apply(_ mask: Mask, to name: String) {
+        for slot in slots.keys {
+            guard let tensor = slots[slot]?.removeValue(forKey: name) else { continue }
+            put(slot, name, tensor, mask)
+        }
+    }
+}

@@ -1,0 +1,130 @@
+import EspalierData
+import EspalierInterchange
+import EspalierNN
+import EspalierTensors
+
+extension Recipe {
+    /// Checks what can be known before the first step: that data and files are there, and that models and patterns
+    /// fit them. Networks are made, not trained.
+    ///
+    /// - Throws: `RecipeError` with all that is wrong.
+    public func check() throws {
+        let problems = RecipeProblems()
+        var loaded: [String: TaskData] = [:]
+        for (name, entry) in data.sorted(by: { $0.key < $1.key }) {
+            do {
+                loaded[name] = try TaskData(name, entry, seed: seed, recipePath: path)
+            } catch {
+                problems.add("\(error)", at: entry.source.position)
+            }
+        }
+        for stage in stages where report.map({ $0.names.contains(stage.name.value) }) ?? false {
+            if let data = loaded[stage.data.value], !data.folder.has(.test) {
+                problems.add(
+                    "'report' reads the test part of '\(stage.data.value)', which has none",
+                    at: stage.data.position)
+            }
+        }
+        var shapes: [String: Network] = [:]
+        var masked: Set<String> = []
+        for stage in stages {
+            guard let data = loaded[stage.data.value] else { continue }
+            let start = try? start(of: stage, shapes, problems)
+            guard let network = network(for: stage, start: start?.network, data, problems) else { continue }
+            shapes[stage.name.value] = network
+            let parameters = ParameterSet(network)
+            let steps = (data.train.count + stage.batch - 1) / stage.batch
+            stage.check(
+                names: parameters.entries.map(\.name), parameters: parameters, stepsPerEpoch: steps,
+                problems)
+            let startsMasked =
+                stage.startFrom.map { masked.contains($0.value) || (start?.isMasked ?? false) } ?? false
+            if stage.locksMasks, start != nil, !startsMasked {
+                problems.add(
+                    "'lock_masks': '\(stage.startFrom?.value ?? "")' has no masks to lock",
+                    at: stage.startFrom?.position ?? stage.name.position)
+            }
+            if stage.pruning != nil || startsMasked { masked.insert(stage.name.value) }
+            checkTeacher(of: stage, network, shapes, problems)
+            if stage.patience != nil, data.dev == nil {
+                problems.add("'early_stop' needs a dev part", at: stage.name.position)
+            }
+        }
+        try problems.throwIfAny()
+    }
+
+    private func start(
+        of stage: Stage, _ shapes: [String: Network], _ problems: RecipeProblems
+    ) throws -> (network: Network, isMasked: Bool)? {
+        guard let from = stage.startFrom else { return nil }
+        if stages.contains(where: { $0.name.value == from.value }) {
+            return shapes[from.value].map { ($0, false) }
+        }
+        do {
+            let network = try NetworkFile(contentsOf: from.value).network
+            return (network, ParameterSet(network).maskFingerprint != nil)
+        } catch {
+            problems.add("\(error)", at: from.position)
+            throw error
+        }
+    }
+
+    private func network(
+        for stage: Stage, start: Network?, _ data: TaskData, _ problems: RecipeProblems
+    ) -> Network? {
+        let named = stage.model.flatMap { models[$0.value] }
+        guard let architecture = named ?? start?.architecture else { return nil }
+        let position = stage.model?.position ?? stage.startFrom?.position ?? stage.name.position
+        do {
+            let network = try Network(
+                architecture, input: data.input, classes: data.classes,
+                random: RandomStream(seed: seed))
+            if let start { checkShapes(of: stage, network, start, position, problems) }
+            return network
+        } catch {
+            problems.add("\(error)", at: position)
+            return nil
+        }
+    }
+
+    private func checkShapes(
+        of stage: Stage, _ network: Network, _ start: Network, _ position: RecipePosition,
+        _ problems: RecipeProblems
+    ) {
+        let theirs = ParameterSet(start)
+        for entry in ParameterSet(network).entries {
+            let isHead = entry.name.hasPrefix("head.")
+            guard !(isHead && stage.hasNewHead), let source = theirs[entry.name],
+                source.shape != entry.parameter.shape
+            else { continue }
+            problems.add(
+                "'\(entry.name)' of '\(stage.startFrom?.value ?? "")' has shape \(source.shape), "
+                    + "\(entry.parameter.shape) is needed here"
+                    + (isHead ? "; say `head: new` for a new one" : ""), at: position)
+            return
+        }
+    }
+
+    private func checkTeacher(
+        of stage: Stage, _ network: Network, _ shapes: [String: Network], _ problems: RecipeProblems
+    ) {
+        guard let reference = stage.distillation?.teacher else { return }
+        var teacher = shapes[reference.value]
+        if teacher == nil, !stages.contains(where: { $0.name.value == reference.value }) {
+            do {
+                teacher = try NetworkFile(contentsOf: reference.value).network
+            } catch {
+                problems.add("\(error)", at: reference.position)
+            }
+        }
+        if let teacher, teacher.input != network.input || teacher.classes != network.classes {
+            problems.add(
+                "the teacher takes \(teacher.input) to \(teacher.classes) classes, "
+                    + "the student \(network.input) to \(network.classes)", at: reference.position)
+        }
+    }
+}
+
+extension Recipe.Report {
+    var names: [String] { [teacher.value, student.value] + controls.map(\.stage.value) }
+}

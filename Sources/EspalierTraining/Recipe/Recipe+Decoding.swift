@@ -1,0 +1,201 @@
+import EspalierData
+import EspalierInterchange
+import EspalierNN
+
+extension Recipe {
+    /// Reads a recipe.
+    ///
+    /// - Parameter assignments: `key=value` pairs that replace what the file says.
+    /// - Throws: `FileError`, or `RecipeError` with all that is wrong.
+    public init(path: String, assignments: [String] = []) throws {
+        let bytes = try FileAccess.read(path)
+        guard let text = String(validating: bytes, as: UTF8.self) else {
+            throw FileError(path: path, "a recipe must be UTF-8 text")
+        }
+        try self.init(text: text, path: path, assignments: assignments)
+    }
+
+    /// Reads a recipe from its text.
+    ///
+    /// - Throws: `RecipeError` with all that is wrong.
+    public init(text: String, path: String, assignments: [String] = []) throws {
+        var root = try RecipeNode.parse(text, source: path)
+        for assignment in assignments { root = try root.setting(assignment) }
+        var substitution: [RecipeProblem] = []
+        if case .mapping(let variables, _)? = root["variables"] {
+            let values = Dictionary(variables.map { ($0.key, $0.value) }) { first, _ in first }
+            root = root.substituting(values, &substitution)
+        }
+        let problems = RecipeProblems()
+        for problem in substitution { problems.add(problem.message, at: problem.position) }
+
+        let fields = RecipeFields(root, "the recipe", problems)
+        _ = fields.node("variables")
+        name = fields.string("name") ?? "recipe"
+        seed = UInt64(fields.int("seed") ?? 0)
+        self.path = path
+        canonical = root.canonical
+        data = [:]
+        if let node = fields.require("data") {
+            for entry in RecipeFields(node, "'data'", problems).entries {
+                data[entry.key] = Data(entry.value, entry.key, problems)
+            }
+        }
+        models = [:]
+        if let node = fields.node("models") {
+            for entry in RecipeFields(node, "'models'", problems).entries {
+                models[entry.key] = Architecture(entry.value, entry.key, problems)
+            }
+        }
+        let defaults = fields.node("defaults")
+        stages = []
+        if let node = fields.require("stages") {
+            guard case .sequence(let items, _) = node else {
+                problems.add("'stages' must be a list, not \(node.kind)", at: node.position)
+                throw RecipeError(problems.all)
+            }
+            for item in items {
+                let merged = defaults.map { item.merging(defaults: $0) } ?? item
+                if let stage = Stage(merged, problems) { stages.append(stage) }
+            }
+            if items.isEmpty { problems.add("a recipe needs at least one stage", at: node.position) }
+        }
+        report = fields.node("report").flatMap { Report($0, problems) }
+        fields.finish()
+        checkReferences(problems)
+        try problems.throwIfAny()
+    }
+
+    // What names what, before anything is loaded.
+    private func checkReferences(_ problems: RecipeProblems) {
+        var known: [String] = []
+        func check(_ reference: Located<String>?, _ what: String, orFile: Bool) {
+            guard let reference, !known.contains(reference.value) else { return }
+            let looksLikeFile = reference.value.contains("/") || reference.value.contains(".")
+            if orFile, looksLikeFile { return }
+            problems.add(
+                "\(what) '\(reference.value)' is no earlier stage; "
+                    + suggestion(for: reference.value, among: known), at: reference.position)
+        }
+        for stage in stages {
+            if known.contains(stage.name.value) {
+                problems.add("there are two stages '\(stage.name.value)'", at: stage.name.position)
+            }
+            check(stage.startFrom, "start_from", orFile: true)
+            check(stage.distillation?.teacher, "the teacher", orFile: true)
+            if data[stage.data.value] == nil, !stage.data.value.isEmpty {
+                problems.add(
+                    "there is no data '\(stage.data.value)'; "
+                        + suggestion(for: stage.data.value, among: data.keys.sorted()),
+                    at: stage.data.position)
+            }
+            if let model = stage.model, models[model.value] == nil {
+                problems.add(
+                    "there is no model '\(model.value)'; "
+                        + suggestion(for: model.value, among: models.keys.sorted()),
+                    at: model.position)
+            }
+            known.append(stage.name.value)
+        }
+        check(report?.teacher, "the report's teacher", orFile: false)
+        check(report?.student, "the report's student", orFile: false)
+        for control in report?.controls ?? [] { check(control.stage, "the control", orFile: false) }
+    }
+}
+
+extension Recipe.Data {
+    init?(_ node: RecipeNode, _ name: String, _ problems: RecipeProblems) {
+        let fields = RecipeFields(node, "data '\(name)'", problems)
+        let named = fields.located("dataset")
+        let folder = fields.located("folder")
+        if (named == nil) == (folder == nil) {
+            problems.add("data '\(name)' needs either 'dataset' or 'folder'", at: node.position)
+        }
+        source =
+            named.map { Located(value: .named($0.value), position: $0.position) }
+            ?? Located(value: .folder(folder?.value ?? ""), position: folder?.position ?? node.position)
+        task = fields.choice("task", ImageTask.self) ?? .classes
+        dev = fields.double("dev", in: 0...0.9) ?? 0.1
+        classes = fields.int("classes", in: 2...1_000_000)
+        largestPixel = fields.double("largest_pixel", in: 1...255)
+        augmentation = Augmentation()
+        for item in fields.list("augment") ?? [] { augmentation.add(item, task, problems) }
+        fields.finish()
+    }
+}
+
+extension Augmentation {
+    // `shift` and `turn` may stand alone; amounts are given as `shift: 2`, `noise: 0.05`.
+    fileprivate mutating func add(_ node: RecipeNode, _ task: ImageTask, _ problems: RecipeProblems) {
+        let known = ["shift", "noise", "quarter_turns"]
+        func turn(at position: RecipePosition) {
+            if task == .rotation {
+                problems.add("quarter turns would change what 'rotation' asks for", at: position)
+            }
+            quarterTurns = true
+        }
+        switch node {
+        case .scalar("shift", _): shift = 1
+        case .scalar("noise", _): noise = 0.05
+        case .scalar("quarter_turns", let position): turn(at: position)
+        case .mapping:
+            let fields = RecipeFields(node, "'augment'", problems)
+            if let value = fields.int("shift", in: 0...1024) { shift = value }
+            if let value = fields.double("noise", in: 0...10) { noise = Float(value) }
+            if fields.bool("quarter_turns") == true { turn(at: node.position) }
+            fields.finish()
+        default:
+            var word = ""
+            if case .scalar(let text, _) = node { word = text }
+            problems.add(
+                "unknown change \(node.kind) in 'augment'; " + suggestion(for: word, among: known),
+                at: node.position)
+        }
+    }
+}
+
+extension Architecture {
+    fileprivate init?(_ node: RecipeNode, _ name: String, _ problems: RecipeProblems) {
+        let fields = RecipeFields(node, "model '\(name)'", problems)
+        defer { fields.finish() }
+        let family = fields.located("family")
+        let dropout = Float(fields.double("dropout", in: 0...0.99) ?? 0)
+        switch family?.value {
+        case "convnet":
+            self = .convnet(
+                channels: fields.ints("channels", in: 1...65_536) ?? [32, 64],
+                hidden: fields.int("hidden", in: 0...1_000_000) ?? 128, dropout: dropout)
+        case "mlp":
+            self = .mlp(hidden: fields.ints("hidden", in: 1...1_000_000) ?? [512], dropout: dropout)
+        case nil:
+            problems.add("model '\(name)' needs 'family'", at: node.position)
+            return nil
+        case .some(let other):
+            problems.add(
+                "there is no model family '\(other)'; "
+                    + suggestion(for: other, among: ["convnet", "mlp"]),
+                at: family?.position ?? node.position)
+            return nil
+        }
+    }
+}
+
+extension Recipe.Report {
+    fileprivate init?(_ node: RecipeNode, _ problems: RecipeProblems) {
+        let fields = RecipeFields(node, "'report'", problems)
+        let missing = Located(value: "", position: node.position)
+        teacher = fields.require("teacher").flatMap { _ in fields.located("teacher") } ?? missing
+        student = fields.require("student").flatMap { _ in fields.located("student") } ?? missing
+        controls = []
+        if let node = fields.node("controls") {
+            for entry in RecipeFields(node, "'controls'", problems).entries {
+                guard case .scalar(let stage, let position) = entry.value else {
+                    problems.add("a control names a stage", at: entry.position)
+                    continue
+                }
+                controls.append((entry.key, Located(value: stage, position: position)))
+            }
+        }
+        fields.finish()
+    }
+}

@@ -1,0 +1,178 @@
+import EspalierData
+import EspalierEngine
+import EspalierInterchange
+import EspalierNN
+import EspalierTensors
+import Foundation
+
+/// The closing table of a run, also written as `result.json`.
+public struct RunResult: Sendable, Encodable {
+    /// The recipe's name.
+    public var name: String
+    /// The run's seed.
+    public var seed: UInt64
+    /// Share of the test part that the dense teacher classifies.
+    public var teacherAccuracy: Double?
+    /// Share of the test part that the student classifies.
+    public var trainedAccuracy: Double?
+    /// Share of the student's prunable weights that are exactly +0 under its masks.
+    public var sparsity: Double?
+    /// Those weights, and all prunable ones.
+    public var pruned: Int?
+    public var prunable: Int?
+    /// Wall-clock time of this call; a resumed run counts from its resume.
+    public var seconds: Double
+    /// All stages in order.
+    public var stages: [Row]
+
+    /// A stage's network.
+    public struct Row: Sendable, Encodable {
+        public var stage: String
+        /// What the report calls it.
+        public var role: String?
+        public var data: String
+        /// Of the network that the stage left, on the dev part.
+        public var devAccuracy: Double?
+        public var testAccuracy: Double?
+        public var testCorrect: Int?
+        public var testCount: Int?
+        public var parameters: Int
+        /// Weights that are exactly +0 under a mask, and all weights of masked parameters.
+        public var pruned: Int
+        public var prunable: Int
+        /// Optimizer steps of it and of what it started from.
+        public var steps: Int
+        /// Of all its masks.
+        public var pattern: String?
+        /// Of its file.
+        public var checksum: String
+
+        /// Share of the weights of masked parameters that are +0.
+        public var sparsity: Double { prunable == 0 ? 0 : Double(pruned) / Double(prunable) }
+    }
+
+    init(
+        _ recipe: Recipe, _ folder: RunFolder, _ log: RunLog, _ data: (String) throws -> TaskData,
+        _ observe: RunObserver, seconds: () -> Double
+    ) throws {
+        var stages: [Row] = []
+        let roles = RunResult.roles(recipe)
+        var tests: [String: ImageBatches] = [:]
+        for stage in recipe.stages {
+            let file = try NetworkFile(contentsOf: folder.network(stage.name.value))
+            let checkpoint = try Checkpoint(contentsOf: folder.last(stage.name.value))
+            let chosen = stage.selection == .best ? checkpoint.state.best : nil
+            var row = try Row(
+                file, stage, role: roles[stage.name.value],
+                dev: (chosen ?? checkpoint.state.latest)?.accuracy)
+            if row.role != nil {
+                if tests[stage.data.value] == nil {
+                    if tests.isEmpty { observe(.testOpened) }
+                    try log.append(TestOpened(data: stage.data.value))
+                    tests[stage.data.value] = try data(stage.data.value).loadTest()
+                }
+                if let test = tests[stage.data.value] {
+                    let evaluation = Evaluation(of: file.network, on: test)
+                    row.testAccuracy = evaluation.accuracy
+                    row.testCorrect = evaluation.correct
+                    row.testCount = evaluation.count
+                    try log.append(
+                        TestRead(
+                            stage: row.stage, accuracy: evaluation.accuracy,
+                            correct: evaluation.correct, count: evaluation.count))
+                }
+            }
+            stages.append(row)
+        }
+        let teacher = stages.first { $0.stage == recipe.report?.teacher.value }
+        let student = stages.first { $0.stage == recipe.report?.student.value }
+        name = recipe.name
+        seed = recipe.seed
+        self.stages = stages
+        teacherAccuracy = teacher?.testAccuracy
+        trainedAccuracy = student?.testAccuracy
+        sparsity = student?.sparsity
+        pruned = student?.pruned
+        prunable = student?.prunable
+        self.seconds = seconds()
+    }
+
+    private struct TestOpened: Encodable {
+        var event = "test_opened"
+        var data: String
+    }
+
+    private struct TestRead: Encodable {
+        var event = "test"
+        var stage: String
+        var accuracy: Double
+        var correct: Int
+        var count: Int
+    }
+
+    private static func roles(_ recipe: Recipe) -> [String: String] {
+        guard let report = recipe.report else { return [:] }
+        var roles = [report.teacher.value: "teacher", report.student.value: "student"]
+        for (label, stage) in report.controls { roles[stage.value] = label }
+        return roles
+    }
+
+    /// The result as JSON with snake-case keys.
+    public func json() throws -> String {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.sortedKeys, .prettyPrinted, .withoutEscapingSlashes]
+        encoder.keyEncodingStrategy = .convertToSnakeCase
+        return String(decoding: try encoder.encode(self), as: UTF8.self)
+    }
+}
+
+extension RunResult.Row {
+    // Zeros are counted in the weights themselves, not taken from the masks.
+    fileprivate init(_ file: NetworkFile, _ stage: Recipe.Stage, role: String?, dev: Double?) throws {
+        let set = ParameterSet(file.network)
+        var (zeros, total) = (0, 0)
+        for entry in set.entries {
+            guard let mask = entry.parameter.mask else { continue }
+            let weights = entry.parameter.value.span
+            total += weights.count
+            for index in weights.indices where !mask.isLive(index) {
+                guard weights[index].bitPattern == 0 else {
+                    throw TrainingError(
+                        "stage '\(stage.name.value)': pruned weight \(index) of '\(entry.name)' is "
+                            + "\(weights[index]), exactly +0 expected")
+                }
+                zeros += 1
+            }
+        }
+        self.init(
+            stage: stage.name.value, role: role, data: stage.data.value, devAccuracy: dev,
+            parameters: set.entries.reduce(0) { $0 + $1.parameter.shape.elementCount },
+            pruned: zeros, prunable: total, steps: file.description.lineage.steps,
+            pattern: set.maskFingerprint, checksum: file.checksum)
+    }
+}
+
+extension RunResult: CustomStringConvertible {
+    /// The table.
+    public var description: String {
+        var lines = [["stage", "", "dev", "test", "sparsity", "steps"]]
+        for row in stages {
+            lines.append([
+                row.stage, row.role ?? "", percent(row.devAccuracy), percent(row.testAccuracy),
+                row.prunable == 0
+                    ? "-" : "\(percent(row.sparsity)) of \(row.prunable)", "\(row.steps)",
+            ])
+        }
+        let widths = lines[0].indices.map { column in lines.map { $0[column].count }.max() ?? 0 }
+        return lines.map { line in
+            zip(line, widths).enumerated().map { column, cell in
+                let padding = String(repeating: " ", count: cell.1 - cell.0.count)
+                return column < 2 ? cell.0 + padding : padding + cell.0
+            }.joined(separator: "  ")
+        }.joined(separator: "\n")
+    }
+
+    private func percent(_ share: Double?) -> String {
+        share.map { String(format: "%.2f %%", 100 * $0) } ?? "-"
+    }
+}

@@ -1,0 +1,340 @@
+import EspalierData
+import EspalierEngine
+import EspalierInterchange
+import EspalierNN
+import EspalierTensors
+
+/// What all stages of a run share.
+struct RunContext {
+    let recipe: Recipe
+    let folder: RunFolder
+    let log: RunLog
+    let observe: RunObserver
+    let shouldStop: () -> Bool
+}
+
+/// Trains one stage: the loop reads top to bottom.
+final class StageRunner {
+    private let stage: Recipe.Stage
+    private let data: TaskData
+    private let context: RunContext
+    private let network: Network
+    private let parameters: ParameterSet
+    private let description: NetworkFile.Description
+    private let teacher: NetworkFile?
+    private let pruning: GradualPruning?
+    private let schedule: Schedule
+    private let random: RandomStream
+    private let stepsPerEpoch: Int
+    private let steps: Int
+    private let prunable: [String]
+    private let maskFingerprint: String?
+    private var optimizer: any Optimizer
+    private var state: StageState
+
+    /// A stage at its beginning, or where its checkpoint stands.
+    init(
+        _ stage: Recipe.Stage, _ data: TaskData, _ context: RunContext, resuming checkpoint: Checkpoint?
+    ) throws {
+        let recipe = context.recipe
+        self.stage = stage
+        self.data = data
+        self.context = context
+        random = recipe.random(of: stage)
+        stepsPerEpoch = (data.train.count + stage.batch - 1) / stage.batch
+        steps = stepsPerEpoch * stage.epochs
+        teacher = try stage.distillation.map {
+            try NetworkFile(contentsOf: context.folder.file(of: $0.teacher.value, recipe))
+        }
+        let start = try checkpoint == nil ? StageStart(stage, recipe, data, context.folder) : nil
+        network = try start?.network ?? checkpoint.map(\.network) ?? StageRunner.noStart(stage)
+        let parameters = ParameterSet(network)
+        self.parameters = parameters
+        description =
+            checkpoint?.description
+            ?? NetworkFile.Description(
+                architecture: network.architecture, input: Array(network.input),
+                classes: network.classes, task: data.task, largestPixel: data.largestPixel,
+                lineage: NetworkFile.Lineage(
+                    stage: stage.name.value, seed: recipe.seed, startFrom: start?.ancestor,
+                    teacher: teacher.flatMap { teacher in
+                        stage.distillation.map {
+                            NetworkFile.Ancestor(name: $0.teacher.value, checksum: teacher.checksum)
+                        }
+                    }, steps: (start?.steps ?? 0) + steps))
+        for entry in parameters.entries where stage.frozen.match(entry.name) {
+            entry.parameter.isTrainable = false
+        }
+        if stage.locksMasks {
+            for entry in parameters.entries where entry.parameter.mask != nil {
+                entry.parameter.lockMask()
+            }
+        }
+        maskFingerprint = stage.locksMasks ? parameters.maskFingerprint : nil
+        pruning = stage.pruning.map { [stepsPerEpoch, steps, random] in
+            GradualPruning(
+                $0, parameters, stepsPerEpoch: stepsPerEpoch, steps: steps,
+                random: random.child("prune"))
+        }
+        prunable = pruning?.entries.map(\.name) ?? []
+        schedule = StageRunner.schedule(stage, pruning, perEpoch: stepsPerEpoch, total: steps)
+        optimizer = stage.optimizer.make(for: parameters)
+        state = StageState()
+        if let checkpoint {
+            optimizer.state = checkpoint.optimizer
+            state = checkpoint.state
+        }
+        try check()
+        let summary = summary(start)
+        if checkpoint == nil { try context.log.append(summary) }
+        context.observe(.stageBegan(summary, step: state.step))
+    }
+
+    private static func noStart(_ stage: Recipe.Stage) throws -> Network {
+        throw TrainingError("stage '\(stage.name.value)' has nothing to start from")
+    }
+
+    // MARK: - The loop
+
+    /// Trains to the end and leaves the network in the stage's folder.
+    func run() throws {
+        while state.epoch < stage.epochs, !hasStoppedEarly {
+            let order = data.train.order(epoch: state.epoch, random: random)
+            while state.stepInEpoch < stepsPerEpoch {
+                if context.shouldStop() {
+                    try save()
+                    throw RunInterrupted(folder: context.folder.path)
+                }
+                pruning?.update(step: state.step, optimizer: &optimizer) {
+                    context.observe(.pruned(parameter: $0, step: state.step))
+                }
+                let start = state.stepInEpoch * stage.batch
+                try step(order[start..<min(start + stage.batch, order.count)])
+                if let every = stage.checkpointEvery {
+                    let every = max(every.steps(perEpoch: stepsPerEpoch, total: steps), 1)
+                    if state.step % every == 0, state.stepInEpoch < stepsPerEpoch { try save() }
+                }
+            }
+            try endEpoch()
+        }
+        try finish()
+    }
+
+    private func step(_ indices: ArraySlice<Int>) throws {
+        let stream = random.child("step").child(UInt64(state.step))
+        let (images, classes) = data.train.batch(
+            indices, augmentation: data.augmentation, random: stream.child("augment"))
+        let tape = Tape(mode: .training, random: stream.child("tape"))
+        let logits = network(tape.input(images))
+        let loss = self.loss(logits, classes, images)
+        let value = Double(loss.tensor.scalar)
+        guard value.isFinite else {
+            throw TrainingError(
+                "stage '\(stage.name.value)', epoch \(state.epoch + 1), step \(state.step): "
+                    + "the loss is \(value). Lower `rate`, or limit the gradients with "
+                    + "`clip: {norm: 1}`. The last saved state is untouched.")
+        }
+        RunningMoments.fold(tape.batchStatistics)
+        var gradients = tape.gradients(of: loss)
+        stage.clipping?.apply(to: &gradients, of: parameters)
+        let rate = Double(stage.optimizer.rate) * schedule.factor(at: state.step)
+        optimizer.update(parameters, with: gradients, rate: Float(rate))
+
+        state.lossSum += value * Double(indices.count)
+        state.examples += indices.count
+        state.step += 1
+        state.stepInEpoch += 1
+        context.observe(
+            .stepped(
+                StepProgress(
+                    stage: stage.name.value, epoch: state.epoch + 1, epochs: stage.epochs,
+                    step: state.step, steps: steps,
+                    loss: state.lossSum / Double(state.examples),
+                    sparsity: SparsityCount(parameters, including: prunable).share,
+                    examples: indices.count)))
+    }
+
+    /// taskWeight * cross-entropy + weight * T² KL(teacher || student)
+    private func loss(_ logits: Value, _ classes: IndexTensor, _ images: Tensor) -> Value {
+        let task = logits.crossEntropy(classes, smoothing: stage.smoothing)
+        guard let distillation = stage.distillation, let teacher else { return task }
+        let view = Tape(mode: .evaluation, isRecording: false)
+        let taught = logits.distillation(
+            from: teacher.network(view.input(images)).tensor, temperature: distillation.temperature)
+        return task.scaled(by: distillation.taskWeight) + taught.scaled(by: distillation.weight)
+    }
+
+    private func endEpoch() throws {
+        let rate = Double(stage.optimizer.rate) * schedule.factor(at: state.step - 1)
+        let loss = state.lossSum / Double(max(state.examples, 1))
+        state.epoch += 1
+        state.stepInEpoch = 0
+        state.lossSum = 0
+        state.examples = 0
+        var isBest = false
+        state.latest = data.dev.map { dev in
+            let result = Evaluation(of: network, on: dev)
+            return DevResult(
+                correct: result.correct, count: result.count, loss: result.loss, epoch: state.epoch)
+        }
+        // A network that is still being pruned is not what the recipe asks for.
+        if let latest = state.latest, isPruned {
+            isBest = latest.isBetter(than: state.best)
+            state.passesWithoutBest = isBest ? 0 : state.passesWithoutBest + 1
+            if isBest { state.best = latest }
+        }
+        let record = EpochRecord(
+            stage: stage.name.value, epoch: state.epoch, step: state.step, loss: loss, rate: rate,
+            sparsity: SparsityCount(parameters, including: prunable).share,
+            devAccuracy: state.latest?.accuracy, devLoss: state.latest?.loss, isBest: isBest)
+        try context.log.append(record)
+        if isBest, stage.selection == .best { try writeNetwork() }
+        try save()
+        context.observe(.epochEnded(record))
+    }
+
+    private func finish() throws {
+        if let pruning, let shortfall = pruning.shortfall() {
+            throw TrainingError("stage '\(stage.name.value)': \(shortfall)")
+        }
+        if maskFingerprint != parameters.maskFingerprint, stage.locksMasks {
+            throw TrainingError("stage '\(stage.name.value)': a locked mask has moved")
+        }
+        if stage.selection == .last || state.best == nil { try writeNetwork() }
+        state.isComplete = true
+        try save()
+        context.observe(.stageEnded(stage.name.value))
+    }
+
+    private var isPruned: Bool { pruning.map { state.step > $0.rule.end } ?? true }
+
+    private var hasStoppedEarly: Bool {
+        stage.patience.map { state.passesWithoutBest >= $0 } ?? false
+    }
+
+    // MARK: - Files
+
+    private func save() throws {
+        for entry in parameters.entries {
+            guard let index = entry.parameter.value.firstNonFinite else { continue }
+            throw TrainingError(
+                "stage '\(stage.name.value)', step \(state.step): element \(index) of '\(entry.name)' is "
+                    + "\(entry.parameter.value.elements[index]). Lower `rate`, or limit the gradients with "
+                    + "`clip: {norm: 1}`. The last saved state is untouched.")
+        }
+        state.logBytes = context.log.length
+        let path = context.folder.last(stage.name.value)
+        try Checkpoint(
+            state: state, network: network, description: description, optimizer: optimizer.state,
+            recipe: context.recipe.fingerprint
+        ).write(to: path) { context.observe(.writing(path, $0)) }
+    }
+
+    private func writeNetwork() throws {
+        let path = context.folder.network(stage.name.value)
+        let bytes = try NetworkFile.writer(network, description).encoded()
+        try FileAccess.writeAtomically(bytes, to: path) { context.observe(.writing(path, $0)) }
+    }
+
+    // MARK: - Checks before the first step
+
+    private func check() throws {
+        let problems = RecipeProblems()
+        let names = parameters.entries.map(\.name)
+        stage.check(names: names, parameters: parameters, stepsPerEpoch: stepsPerEpoch, problems)
+        if stage.locksMasks, parameters.maskFingerprint == nil {
+            problems.add(
+                "'lock_masks': '\(stage.startFrom?.value ?? "")' has no masks to lock",
+                at: stage.name.position)
+        }
+        if let teacher, let distillation = stage.distillation {
+            if teacher.network.input != network.input || teacher.network.classes != network.classes {
+                problems.add(
+                    "the teacher takes \(teacher.network.input) to \(teacher.network.classes) classes, "
+                        + "the student \(network.input) to \(network.classes)",
+                    at: distillation.teacher.position)
+            }
+        }
+        try problems.throwIfAny()
+    }
+
+    private func summary(_ start: StageStart?) -> StageSummary {
+        StageSummary(
+            stage: stage.name.value,
+            parameters: parameters.entries.reduce(0) { $0 + $1.parameter.shape.elementCount },
+            prunable: SparsityCount(parameters, including: prunable).total,
+            examples: data.train.count, devExamples: data.dev?.count ?? 0, epochs: stage.epochs,
+            steps: steps, startFrom: stage.startFrom?.value,
+            teacher: stage.distillation?.teacher.value, taken: start?.taken ?? [],
+            new: start?.new ?? [], unused: start?.unused ?? [])
+    }
+
+    private static func schedule(
+        _ stage: Recipe.Stage, _ pruning: GradualPruning?, perEpoch: Int, total: Int
+    ) -> Schedule {
+        var rewind: Schedule.Rewind?
+        if let pruning, let to = stage.pruning?.rewindRate {
+            rewind = Schedule.Rewind(
+                from: pruning.rule.end, to: to.steps(perEpoch: perEpoch, total: total))
+        }
+        return Schedule(
+            stage.schedule, warmup: stage.warmup.steps(perEpoch: perEpoch, total: total),
+            total: total, rewind: rewind)
+    }
+}
+
+extension Recipe.Stage {
+    /// Checks all that can be known once the network is there.
+    func check(
+        names: [String], parameters: ParameterSet, stepsPerEpoch: Int, _ problems: RecipeProblems
+    ) {
+        frozen.check(against: names, "'freeze'", problems)
+        for pattern in optimizer.decay.except
+        where !names.contains(where: { NamePattern(pattern).matches($0) }) {
+            problems.add(
+                "'no_decay' \(pattern) matches no parameter; " + suggestion(for: pattern, among: names),
+                at: name.position)
+        }
+        guard let pruning else { return }
+        pruning.except.check(against: names, "'except'", problems)
+        pruning.only?.check(against: names, "'only'", problems)
+        let candidates = GradualPruning.candidates(pruning, in: parameters)
+        if candidates.isEmpty {
+            problems.add("'prune' has no weight to prune", at: pruning.position)
+        }
+        for entry in candidates
+        where pruning.selection.pattern.grid(over: entry.parameter.shape) == nil {
+            problems.add(
+                "\(pruning.selection.pattern) do not divide '\(entry.name)' of shape "
+                    + "\(entry.parameter.shape) [outputs, ..., inputs]; add it to 'except'",
+                at: pruning.position)
+        }
+        let total = stepsPerEpoch * epochs
+        let rule = GradualPruning.rule(pruning, stepsPerEpoch: stepsPerEpoch, steps: total)
+        if rule.end >= total {
+            problems.add(
+                "pruning would end at step \(rule.end), the stage ends after \(total)",
+                at: pruning.position)
+        }
+    }
+}
+
+extension Recipe.OptimizerChoice {
+    /// The rule at its first step, with what each parameter has for itself.
+    func make(for parameters: ParameterSet) -> any Optimizer {
+        var options: [String: ParameterOptions] = [:]
+        for entry in parameters.entries
+        where decay.except.contains(where: { NamePattern($0).matches(entry.name) }) {
+            options[entry.name] = ParameterOptions(weightDecay: 0)
+        }
+        switch self {
+        case .sgd(_, let momentum, let nesterov, let decay):
+            return SGD(
+                momentum: momentum, weightDecay: decay.amount, nesterov: nesterov, options: options)
+        case .adamW(_, let beta1, let beta2, let epsilon, let decay):
+            return AdamW(
+                beta1: beta1, beta2: beta2, epsilon: epsilon, weightDecay: decay.amount,
+                options: options)
+        }
+    }
+}

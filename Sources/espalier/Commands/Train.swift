@@ -1,0 +1,101 @@
+import ArgumentParser
+import EspalierTraining
+
+#if canImport(Glibc)
+    import Glibc
+#else
+    import Darwin
+#endif
+
+struct Train: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Carry out a recipe: train its stages one after the other.")
+
+    @Argument(help: "The recipe, a YAML file.")
+    var recipe: String
+
+    @Option(
+        name: .customLong("set"),
+        help: "Replace a value: a dotted path, stages by name (stages.student.epochs=3).")
+    var assignments: [String] = []
+
+    @Option(help: "The run's folder. Default: runs/ and the recipe's file name.")
+    var out: String?
+
+    @Flag(help: "Go on with the run in the folder.")
+    var resume = false
+
+    @OptionGroup var threads: ThreadOptions
+
+    func run() throws {
+        threads.apply()
+        let folder = out ?? "runs/" + Train.stem(of: recipe)
+        let progress = Progress()
+        do {
+            let recipe = try Recipe(path: recipe, assignments: assignments)
+            let run = TrainingRun(
+                recipe: recipe, folder: folder, assignments: assignments, resumes: resume)
+            StopSignal.listen()
+            let result = try run.run(
+                observe: { progress.show($0) }, shouldStop: { StopSignal.isRaised })
+            progress.end()
+            print("\n\(result)")
+            print("\nteacher_accuracy \(Train.text(result.teacherAccuracy))")
+            print("trained_accuracy \(Train.text(result.trainedAccuracy))")
+            if let sparsity = result.sparsity, let pruned = result.pruned,
+                let prunable = result.prunable
+            {
+                print("sparsity \(Train.text(sparsity)) (\(pruned) of \(prunable) prunable weights)")
+            }
+            print("seconds \(Train.text(result.seconds, digits: 1))")
+            print("everything is in \(folder)")
+        } catch let error as RunInterrupted {
+            progress.end()
+            throw fail(error, code: 130)
+        } catch {
+            progress.end()
+            throw fail(error)
+        }
+    }
+
+    private static func stem(of path: String) -> String {
+        let name = path.split(separator: "/").last.map(String.init) ?? path
+        return name.lastIndex(of: ".").map { String(name[..<$0]) } ?? name
+    }
+
+    private static func text(_ value: Double?, digits: Int = 4) -> String {
+        guard let value else { return "-" }
+        let scale = Array(repeating: 10.0, count: digits).reduce(1, *)
+        return "\((value * scale).rounded() / scale)"
+    }
+}
+
+/// How many threads take part.
+struct ThreadOptions: ParsableArguments {
+    @Option(help: "Threads to use. Default: all cores; the results are the same for any number.")
+    var threads: Int?
+
+    func apply() { if let threads { Machine.threads = threads } }
+
+    func validate() throws {
+        if let threads, threads < 1 { throw ValidationError("--threads must be at least 1") }
+    }
+}
+
+/// Remembers that the user asked to stop: Ctrl-C or a termination signal.
+enum StopSignal {
+    // Written by the handler, one byte; read between steps.
+    nonisolated(unsafe) private static var raised: sig_atomic_t = 0
+
+    static var isRaised: Bool { unsafe raised != 0 }
+
+    static func listen() {
+        for number in [SIGINT, SIGTERM] {
+            signal(number) { number in
+                // A second one ends the program at once.
+                if unsafe StopSignal.raised != 0 { _exit(128 + number) }
+                unsafe StopSignal.raised = 1
+            }
+        }
+    }
+}
