@@ -75,9 +75,16 @@ let package = Package(
             swiftSettings: settings),
         library(
             "EspalierTesting",
-            ["EspalierInterchange", "EspalierNN", "EspalierEngine", "EspalierGraph", "EspalierTensors"]),
+            [
+                "EspalierTraining", "EspalierInterchange", "EspalierNN", "EspalierEngine",
+                "EspalierGraph", "EspalierTensors",
+            ]),
 
         tests("EspalierTensorsTests", ["EspalierTensors", "EspalierKernels", "CEspalierKernels"]),
+        tests("EspalierDataTests", ["EspalierData", "EspalierTensors"]),
+        tests(
+            "EspalierTrainingTests",
+            ["EspalierTraining", "EspalierInterchange", "EspalierData", "EspalierNN", "EspalierTensors"]),
         tests("EspalierEngineTests", ["EspalierEngine", "EspalierGraph", "EspalierNN"]),
     ],
     swiftLanguageModes: [.v6]

@@ -81,7 +81,7 @@ package enum FileAccess {
         observe(.opened)
         var written = 0
         while written < bytes.count {
-            let length = min(bytes.count - written, 1 << 16)
+            let length = min(bytes.count - written, 1 << 14)
             let count = unsafe bytes.withUnsafeBytes {
                 unsafe write(descriptor, $0.baseAddress?.advanced(by: written), length)
             }

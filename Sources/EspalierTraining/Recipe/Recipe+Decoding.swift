@@ -42,12 +42,16 @@ extension Recipe {
             }
         }
         models = [:]
+        // A model with faults of its own still counts as named.
+        var modelNames: [String] = []
         if let node = fields.node("models") {
             for entry in RecipeFields(node, "'models'", problems).entries {
+                modelNames.append(entry.key)
                 models[entry.key] = Architecture(entry.value, entry.key, problems)
             }
         }
         let defaults = fields.node("defaults")
+        if let defaults { _ = RecipeFields(defaults, "'defaults'", problems) }
         stages = []
         if let node = fields.require("stages") {
             guard case .sequence(let items, _) = node else {
@@ -62,12 +66,12 @@ extension Recipe {
         }
         report = fields.node("report").flatMap { Report($0, problems) }
         fields.finish()
-        checkReferences(problems)
+        checkReferences(modelNames, problems)
         try problems.throwIfAny()
     }
 
     // What names what, before anything is loaded.
-    private func checkReferences(_ problems: RecipeProblems) {
+    private func checkReferences(_ modelNames: [String], _ problems: RecipeProblems) {
         var known: [String] = []
         func check(_ reference: Located<String>?, _ what: String, orFile: Bool) {
             guard let reference, !known.contains(reference.value) else { return }
@@ -89,10 +93,10 @@ extension Recipe {
                         + suggestion(for: stage.data.value, among: data.keys.sorted()),
                     at: stage.data.position)
             }
-            if let model = stage.model, models[model.value] == nil {
+            if let model = stage.model, !modelNames.contains(model.value) {
                 problems.add(
                     "there is no model '\(model.value)'; "
-                        + suggestion(for: model.value, among: models.keys.sorted()),
+                        + suggestion(for: model.value, among: modelNames),
                     at: model.position)
             }
             known.append(stage.name.value)
@@ -104,7 +108,7 @@ extension Recipe {
 }
 
 extension Recipe.Data {
-    init?(_ node: RecipeNode, _ name: String, _ problems: RecipeProblems) {
+    init(_ node: RecipeNode, _ name: String, _ problems: RecipeProblems) {
         let fields = RecipeFields(node, "data '\(name)'", problems)
         let named = fields.located("dataset")
         let folder = fields.located("folder")

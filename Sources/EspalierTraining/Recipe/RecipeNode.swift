@@ -281,9 +281,12 @@ extension RecipeNode {
 func suggestion(for word: String, among known: [String]) -> String {
     let known = known.filter { !$0.isEmpty }
     guard !known.isEmpty else { return "none is defined" }
-    let nearest = known.map { ($0, distance(word.lowercased(), $0.lowercased())) }
-        .min { $0.1 < $1.1 }
+    let word = word.lowercased()
+    let nearest = known.map { ($0, distance(word, $0.lowercased())) }.min { $0.1 < $1.1 }
     if let nearest, nearest.1 <= max(2, word.count / 3) { return "did you mean '\(nearest.0)'?" }
+    if word.count >= 3, let longer = known.first(where: { $0.lowercased().hasPrefix(word) }) {
+        return "did you mean '\(longer)'?"
+    }
     return "known: " + known.joined(separator: ", ")
 }
 

@@ -128,12 +128,7 @@ final class StageRunner {
         let logits = network(tape.input(images))
         let loss = self.loss(logits, classes, images)
         let value = Double(loss.tensor.scalar)
-        guard value.isFinite else {
-            throw TrainingError(
-                "stage '\(stage.name.value)', epoch \(state.epoch + 1), step \(state.step): "
-                    + "the loss is \(value). Lower `rate`, or limit the gradients with "
-                    + "`clip: {norm: 1}`. The last saved state is untouched.")
-        }
+        guard value.isFinite else { throw diverged("the loss is \(value)") }
         RunningMoments.fold(tape.batchStatistics)
         var gradients = tape.gradients(of: loss)
         stage.clipping?.apply(to: &gradients, of: parameters)
@@ -172,8 +167,9 @@ final class StageRunner {
         state.lossSum = 0
         state.examples = 0
         var isBest = false
-        state.latest = data.dev.map { dev in
+        state.latest = try data.dev.map { dev in
             let result = Evaluation(of: network, on: dev)
+            guard result.loss.isFinite else { throw diverged("the dev loss is \(result.loss)") }
             return DevResult(
                 correct: result.correct, count: result.count, loss: result.loss, epoch: state.epoch)
         }
@@ -212,15 +208,20 @@ final class StageRunner {
         stage.patience.map { state.passesWithoutBest >= $0 } ?? false
     }
 
+    private func diverged(_ what: String) -> TrainingError {
+        TrainingError(
+            "stage '\(stage.name.value)', epoch \(state.epoch + 1), step \(state.step): \(what). "
+                + "Lower `rate`, or limit the gradients with `clip: {norm: 1}`. "
+                + "The last saved state is untouched.")
+    }
+
     // MARK: - Files
 
     private func save() throws {
         for entry in parameters.entries {
             guard let index = entry.parameter.value.firstNonFinite else { continue }
-            throw TrainingError(
-                "stage '\(stage.name.value)', step \(state.step): element \(index) of '\(entry.name)' is "
-                    + "\(entry.parameter.value.elements[index]). Lower `rate`, or limit the gradients with "
-                    + "`clip: {norm: 1}`. The last saved state is untouched.")
+            throw diverged(
+                "element \(index) of '\(entry.name)' is \(entry.parameter.value.elements[index])")
         }
         state.logBytes = context.log.length
         let path = context.folder.last(stage.name.value)

@@ -1,0 +1,125 @@
+package import EspalierTraining
+import EspalierTensors
+package import Foundation
+
+/// A run that takes a fraction of a second: small synthetic images, a small network, all the mechanisms.
+package struct TinyRun {
+    /// The folder that holds data set, recipe and runs.
+    package let folder: String
+
+    /// Writes data set and recipe into a folder.
+    package init(in folder: String, recipe: String = TinyRun.recipe) throws {
+        self.folder = folder
+        try TinyRun.writeDataset(folder + "/datasets/tiny")
+        try FileManager.default.createDirectory(
+            atPath: folder + "/recipes", withIntermediateDirectories: true)
+        try recipe.write(toFile: path, atomically: false, encoding: .utf8)
+    }
+
+    /// The recipe's file.
+    package var path: String { folder + "/recipes/tiny.yaml" }
+
+    /// Carries the recipe out into a folder below.
+    @discardableResult
+    package func run(
+        _ out: String, set assignments: [String] = [], resumes: Bool = false,
+        observe: @escaping RunObserver = { _ in }, shouldStop: @escaping () -> Bool = { false }
+    ) throws -> RunResult {
+        let recipe = try Recipe(path: path, assignments: assignments)
+        return try TrainingRun(
+            recipe: recipe, folder: folder + "/" + out, assignments: assignments, resumes: resumes
+        ).run(observe: observe, shouldStop: shouldStop)
+    }
+
+    /// All files of a run with their bytes; the closing table without its time.
+    package func files(_ out: String) throws -> [String: Data] {
+        let root = folder + "/" + out
+        let walk = FileManager.default.enumerator(atPath: root)
+        var files: [String: Data] = [:]
+        for name in walk?.allObjects as? [String] ?? [] {
+            let type = try FileManager.default.attributesOfItem(atPath: root + "/" + name)[.type]
+            guard type as? FileAttributeType == .typeRegular,
+                let data = FileManager.default.contents(atPath: root + "/" + name)
+            else { continue }
+            files[name] = data
+            if name == "result.json" {
+                let lines = String(decoding: data, as: UTF8.self).split(separator: "\n")
+                files[name] = Data(
+                    lines.filter { !$0.contains("\"seconds\"") }.joined(separator: "\n").utf8)
+            }
+        }
+        return files
+    }
+
+    /// 96 + 40 images of 6x6 in four classes: a bright quarter each, with noise.
+    package static func writeDataset(_ folder: String, labels change: ([UInt8]) -> [UInt8] = { $0 })
+        throws
+    {
+        try FileManager.default.createDirectory(
+            atPath: folder, withIntermediateDirectories: true)
+        for (prefix, count, seed) in [("train", 96, UInt64(1)), ("t10k", 40, 2)] {
+            let noise = RandomStream(seed: seed).integers(count * 36, below: 90)
+            var (pixels, labels) = ([UInt8](), [UInt8]())
+            for image in 0..<count {
+                let label = image % 4
+                labels.append(UInt8(label))
+                for pixel in 0..<36 {
+                    let quarter = (pixel / 18) * 2 + (pixel % 6) / 3
+                    pixels.append(UInt8(noise[image * 36 + pixel] + (quarter == label ? 150 : 0)))
+                }
+            }
+            try writeIDX(pixels, [count, 6, 6], to: "\(folder)/\(prefix)-images-idx3-ubyte")
+            try writeIDX(change(labels), [count], to: "\(folder)/\(prefix)-labels-idx1-ubyte")
+        }
+    }
+
+    /// Writes bytes in the IDX format.
+    package static func writeIDX(_ bytes: [UInt8], _ extents: [Int], to path: String) throws {
+        var data = Data([0, 0, 8, UInt8(extents.count)])
+        for extent in extents {
+            for shift in [24, 16, 8, 0] { data.append(UInt8(truncatingIfNeeded: extent >> shift)) }
+        }
+        try (data + Data(bytes)).write(to: URL(fileURLWithPath: path))
+    }
+
+    /// Two teachers, a student pruned in the first stage and locked in the second.
+    package static let recipe = """
+        name: tiny
+        seed: 3
+        data:
+          pretext: {dataset: tiny, task: rotation, dev: 20%, augment: [noise]}
+          classes: {dataset: tiny, classes: 4, dev: 20%, augment: [shift, noise]}
+        models:
+          network: {family: convnet, channels: [4], hidden: 16, dropout: 0.1}
+        defaults:
+          batch: 32
+          optimizer: {adamw: {rate: 5e-3}}
+          warmup: 10%
+        stages:
+          - {name: pretext_teacher, model: network, on: pretext, epochs: 2}
+          - name: sparse_student
+            start_from: pretext_teacher
+            on: pretext
+            epochs: 3
+            checkpoint_every: 4 steps
+            distill: {teacher: pretext_teacher, weight: 0.5, temperature: 2}
+            prune:
+              to: 75%
+              during: [10%, 60%]
+              every: 2 steps
+              pattern: {block: {outputs: 1, inputs: 4}}
+              except: ["head.*", "conv1.*"]
+          - {name: task_teacher, start_from: pretext_teacher, head: new, on: classes, epochs: 3}
+          - name: student
+            start_from: sparse_student
+            head: new
+            on: classes
+            epochs: 4
+            lock_masks: true
+            optimizer: {sgd: {rate: 0.05, momentum: 0.9, weight_decay: 0.01}}
+            clip: {norm: 1}
+            early_stop: {patience: 3}
+            distill: {teacher: task_teacher, weight: 0.5, temperature: 2}
+        report: {teacher: task_teacher, student: student}
+        """
+}

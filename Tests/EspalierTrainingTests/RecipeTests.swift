@@ -1,0 +1,154 @@
+import EspalierData
+import EspalierTesting
+import EspalierTraining
+import Foundation
+import Testing
+
+@Suite struct RecipeTests {
+    private func problems(_ text: String, set assignments: [String] = [], checks: Bool = false)
+        -> [String]
+    {
+        do {
+            let recipe = try Recipe(text: text, path: "r.yaml", assignments: assignments)
+            if checks { try recipe.check() }
+            return []
+        } catch let error as RecipeError {
+            return error.problems.map(\.description)
+        } catch {
+            return ["\(error)"]
+        }
+    }
+
+    @Test func everyRecipeOfTheRepositoryIsGood() throws {
+        let folder = Fixtures.packageRoot + "/recipes"
+        let files = try FileManager.default.contentsOfDirectory(atPath: folder).filter {
+            $0.hasSuffix(".yaml")
+        }
+        #expect(!files.isEmpty)
+        for file in files { try Recipe(path: folder + "/" + file).check() }
+    }
+
+    @Test func allProblemsAtOnceWithTheirPlaces() {
+        let text = """
+            name: faulty
+            data:
+              digits: {dataset: digits, tsk: rotation}
+            models:
+              network: {family: convnett}
+            defaults: {optimizer: {adamv: {rate: 1e-3}}}
+            stages:
+              - {name: one, model: network, on: digit, epocs: 3}
+              - {name: two, start_from: on, on: digits, epochs: none, head: fresh}
+              - {name: one, model: net, on: digits, epochs: 0, schedule: cosin}
+            reprot: {}
+            """
+        let found = problems(text)
+        for expected in [
+            "r.yaml:3:29: error: unknown key 'tsk' in data 'digits'; did you mean 'task'?",
+            "r.yaml:5:21: error: there is no model family 'convnett'; did you mean 'convnet'?",
+            "r.yaml:6:24: error: 'optimizer' names one rule with its settings, such as "
+                + "{adamw: {rate: 1e-3}}; did you mean 'adamw'?",
+            "r.yaml:8:37: error: there is no data 'digit'; did you mean 'digits'?",
+            "r.yaml:8:44: error: unknown key 'epocs' in stage 'one'; did you mean 'epochs'?",
+            "r.yaml:9:29: error: start_from 'on' is no earlier stage; did you mean 'one'?",
+            "r.yaml:9:53: error: 'epochs' must be a whole number, not 'none'",
+            "r.yaml:9:65: error: 'head' is new or keep, not 'fresh'",
+            "r.yaml:10:12: error: there are two stages 'one'",
+            "r.yaml:10:24: error: there is no model 'net'; did you mean 'network'?",
+            "r.yaml:10:49: error: 'epochs' must be from 1 to 1000000, not 0",
+            "r.yaml:10:62: error: 'schedule' cannot be 'cosin'; did you mean 'cosine'?",
+            "r.yaml:11:1: error: unknown key 'reprot' in the recipe; did you mean 'report'?",
+        ] {
+            #expect(found.contains(expected), "missing: \(expected)\nfound: \(found)")
+        }
+        #expect(found.contains("r.yaml:8:5: error: stage 'one' needs 'epochs'"))
+        #expect(found.count == 14, "\(found)")
+    }
+
+    @Test func valuesFromTheCommandLine() throws {
+        let recipe = try Recipe(
+            text: TinyRun.recipe, path: "r.yaml",
+            assignments: ["seed=9", "stages.student.epochs=7", "data.classes.augment=[shift]"])
+        #expect(recipe.seed == 9)
+        #expect(recipe.stages.last?.epochs == 7)
+        #expect(recipe.data["classes"]?.augmentation.noise == 0)
+        #expect(
+            problems(TinyRun.recipe, set: ["stages.student.epochz=7"]) == [
+                "--set stages.student.epochz=7: error: unknown key 'epochz' in stage 'student'; "
+                    + "did you mean 'epochs'?"
+            ])
+        #expect(
+            problems(TinyRun.recipe, set: ["stages.studnet.epochs=7"]).first?.contains(
+                "did you mean 'student'?") == true)
+        #expect(problems(TinyRun.recipe, set: ["seed"]).first?.contains("key=value") == true)
+    }
+
+    @Test func variablesAndDefaults() throws {
+        let text = """
+            variables: {n: 5}
+            data: {d: {dataset: digits}}
+            models: {m: {family: mlp, hidden: [8]}}
+            defaults: {epochs: $n, batch: 16}
+            stages:
+              - {name: a, model: m, on: d}
+              - {name: b, model: m, on: d, epochs: 2}
+            """
+        let recipe = try Recipe(text: text, path: "r.yaml", assignments: ["variables.n=6"])
+        #expect(recipe.stages.map(\.epochs) == [6, 2])
+        #expect(recipe.stages.map(\.batch) == [16, 16])
+        #expect(
+            problems(text.replacing("$n", with: "$m")) == [
+                "r.yaml:4:20: error: there is no variable 'm'; did you mean 'n'?",
+                "r.yaml:4:20: error: 'epochs' must be a whole number, not '$m'",
+            ])
+    }
+
+    @Test func hostileTexts() {
+        #expect(problems("") == ["r.yaml:1:1: error: the recipe is empty"])
+        #expect(problems("a: [1, 2").first?.contains("not YAML") == true)
+        #expect(problems("a: 1\na: 2").first?.contains("stands twice") == true)
+        #expect(problems("\u{0}\u{1}").first?.contains("not YAML") == true)
+        #expect(problems("- 1").first?.contains("must be a mapping") == true)
+        let deep = String(repeating: "[", count: 100_000)
+        #expect(problems(deep).first?.contains("nested") == true)
+        #expect(problems(String(repeating: "- ", count: 5000)).first?.contains("nested") == true)
+        let laughs = (1..<12).reduce("a0: &a0 [x, x, x, x, x, x, x, x]\n") { text, level in
+            let item = "*a\(level - 1)"
+            return text + "a\(level): &a\(level) ["
+                + Array(repeating: item, count: 8).joined(separator: ", ") + "]\n"
+        }
+        #expect(problems(laughs).first?.contains("too deep or too large") == true)
+    }
+
+    @Test func whatDoesNotFitTheModel() throws {
+        try Fixtures.withFolder { folder in
+            let tiny = try TinyRun(in: folder)
+            func check(_ assignments: String...) -> String {
+                do {
+                    try Recipe(path: tiny.path, assignments: assignments).check()
+                    return "good"
+                } catch { return "\(error)" }
+            }
+            #expect(check() == "good")
+            #expect(
+                check("stages.sparse_student.prune.except=[\"heat.*\"]").contains(
+                    "'except' 'heat.*' matches no parameter"))
+            #expect(
+                check("stages.sparse_student.prune.only=[\"layer3.*\"]").contains(
+                    "'only' 'layer3.*' matches no parameter"))
+            #expect(check("stages.student.freeze=[\"conv9.*\"]").contains("'freeze' 'conv9.*'"))
+            #expect(
+                check("stages.sparse_student.prune.except=[\"head.*\"]").contains(
+                    "1x4 blocks do not divide 'conv1.weight'"))
+            #expect(
+                check("stages.sparse_student.prune.during=[10%, 100%]").contains(
+                    "pruning would end at step"))
+            #expect(check("stages.student.head=keep") == "good")
+            #expect(check("stages.student.start_from=task_teacher").contains("no masks to lock"))
+            #expect(check("stages.student.distill.teacher=pretext_teacher") == "good")
+            #expect(check("models.network.channels=[4, 4, 4]").contains("at most 2 fit"))
+            #expect(check("data.classes.dataset=nowhere").contains("there is no data set of this name"))
+            #expect(check("data.classes.classes=3").contains("label 3 (counted from 0) is 3"))
+        }
+    }
+}
