@@ -71,7 +71,10 @@ let package = Package(
 
         .executableTarget(
             name: "espalier-bench",
-            dependencies: ["EspalierTraining", "EspalierEngine", "EspalierNN", argumentParser],
+            dependencies: [
+                "EspalierTraining", "EspalierEngine", "EspalierNN", "EspalierTensors",
+                "CEspalierKernels", "COpenBLAS", argumentParser,
+            ],
             swiftSettings: settings),
         library(
             "EspalierTesting",

@@ -1,0 +1,149 @@
+import ArgumentParser
+import EspalierEngine
+import EspalierTensors
+import EspalierTraining
+import Foundation
+
+/// Benchmarks with JSON output: every figure that the project claims comes from here or from scripts/.
+@main
+struct Bench: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "espalier-bench",
+        abstract: "Measure products, kernels and training steps against baselines in the same run.")
+
+    @Flag(help: "Print one JSON object a case.")
+    var json = false
+
+    @Option(help: "Only cases whose name contains this.")
+    var only: String?
+
+    @Option(help: "Seconds for each side of a case.")
+    var seconds: Double = 0.5
+
+    @Option(help: "Threads to use. Default: all cores.")
+    var threads: Int?
+
+    func run() throws {
+        if let threads { Machine.threads = threads }
+        let meter = Meter(seconds: seconds)
+        let cases = ProductCases.all + StepCases.all + KernelCases.all
+        if !json {
+            print("\(Machine.report)\n")
+            print(Measurement.header)
+        }
+        for benchmark in cases where only.map({ benchmark.name.contains($0) }) ?? true {
+            let measurement = try benchmark.measure(meter)
+            print(try json ? measurement.json() : measurement.line)
+            fflush(nil)
+        }
+    }
+}
+
+/// One thing that is measured.
+struct Benchmark {
+    let name: String
+    let measure: (Meter) throws -> Measurement
+}
+
+/// What a case gave.
+struct Measurement: Encodable {
+    var name: String
+    var shape: String
+    var threads: Int
+    /// Of one call, in seconds.
+    var median: Double
+    /// Between the 10th and the 90th percentile, over the median.
+    var spread: Double
+    /// In `unit`.
+    var rate: Double
+    var unit: String
+    /// What it is compared with.
+    var baseline: String
+    var baselineMedian: Double
+    /// The baseline's time over ours: above 1 is faster.
+    var ratio: Double
+    var isa = ISA.current.rawValue
+    var blasCore = BLAS.core
+
+    func json() throws -> String {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+        encoder.keyEncodingStrategy = .convertToSnakeCase
+        return String(decoding: try encoder.encode(self), as: UTF8.self)
+    }
+
+    private static func columns(_ cells: [String]) -> String {
+        zip(cells, [26, 22, 8, 12, 8, 16, 8]).map { cell, width in
+            cell + String(repeating: " ", count: max(width - cell.count, 1))
+        }.joined()
+    }
+
+    static let header = columns(["case", "shape", "threads", "median", "spread", "rate", "ratio"])
+        + "against"
+
+    var line: String {
+        Measurement.columns([
+            name, shape, "\(threads)", String(format: "%.2f us", median * 1e6),
+            String(format: "%.0f %%", 100 * spread), String(format: "%.1f ", rate) + unit,
+            String(format: "%.2f", ratio),
+        ]) + baseline
+    }
+}
+
+/// Measures two sides by turns, so that a slow spell of the machine meets both.
+struct Meter {
+    let seconds: Double
+    private static let rounds = 7
+
+    init(seconds: Double) { self.seconds = seconds }
+
+    /// Times of single calls, in seconds.
+    struct Sample {
+        var times: [Double] = []
+        var median: Double { percentile(0.5) }
+        var spread: Double { (percentile(0.9) - percentile(0.1)) / max(median, 1e-12) }
+
+        private func percentile(_ share: Double) -> Double {
+            let sorted = times.sorted()
+            guard !sorted.isEmpty else { return 0 }
+            return sorted[Int((share * Double(sorted.count - 1)).rounded())]
+        }
+    }
+
+    /// The times of both sides.
+    ///
+    /// - Parameter prepare: Called before each turn of a side; 0 is ours, 1 the baseline.
+    func compare(
+        prepare: (Int) -> Void = { _ in }, _ ours: () -> Void, _ baseline: () -> Void
+    ) -> (ours: Sample, baseline: Sample) {
+        var samples = [Sample(), Sample()]
+        for round in 0...Meter.rounds {
+            for (index, body) in [ours, baseline].enumerated() {
+                prepare(index)
+                let times = time(body, for: seconds / Double(Meter.rounds))
+                // The first round warms up.
+                if round > 0 { samples[index].times += times }
+            }
+        }
+        return (samples[0], samples[1])
+    }
+
+    // Short calls are timed in batches of at least 20 microseconds.
+    private func time(_ body: () -> Void, for seconds: Double) -> [Double] {
+        let clock = ContinuousClock()
+        func measure(_ count: Int) -> Double {
+            let start = clock.now
+            for _ in 0..<count { body() }
+            let elapsed = (clock.now - start).components
+            return Double(elapsed.seconds) + Double(elapsed.attoseconds) * 1e-18
+        }
+        let count = max(Int(20e-6 / max(measure(1), 1e-9)), 1)
+        var (times, total) = ([Double](), 0.0)
+        repeat {
+            let elapsed = measure(count)
+            times.append(elapsed / Double(count))
+            total += elapsed
+        } while total < seconds
+        return times
+    }
+}

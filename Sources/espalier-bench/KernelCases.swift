@@ -1,0 +1,140 @@
+import CEspalierKernels
+import EspalierTensors
+
+/// Every kernel of the table against its scalar twin, on one thread and data that stay in the cache.
+enum KernelCases {
+    /// Rows and columns of the operands, and the number of their elements.
+    private static let (rows, columns) = (64, 256)
+    private static let count = rows * columns
+
+    /// Operands that the kernels share.
+    @unsafe private struct Operands {
+        let a: UnsafeMutablePointer<Float>
+        let b: UnsafeMutablePointer<Float>
+        let y: UnsafeMutablePointer<Float>
+        let z: UnsafeMutablePointer<Float>
+        let integers: UnsafeMutablePointer<Int32>
+        let words: UnsafeMutablePointer<UInt64>
+        let window: UnsafeMutablePointer<esp_window>
+        let sgd: UnsafeMutablePointer<esp_sgd>
+        let adamW: UnsafeMutablePointer<esp_adamw>
+
+        init() {
+            func block<Element>(_ value: Element, _ count: Int) -> UnsafeMutablePointer<Element> {
+                let block = UnsafeMutablePointer<Element>.allocate(capacity: count)
+                unsafe block.initialize(repeating: value, count: count)
+                return unsafe block
+            }
+            // Room for nine columns a pixel.
+            let room = 9 * KernelCases.count
+            unsafe (a, b, y, z) = unsafe (block(0, room), block(0, room), block(0, room), block(0, room))
+            for (index, value) in RandomStream(seed: 1).normal(KernelCases.count).enumerated() {
+                unsafe a[index] = value
+                unsafe b[index] = abs(value)
+            }
+            unsafe integers = block(0, room)
+            unsafe words = block(0x5555_3333_0F0F_00FF, room / 64 + 1)
+            // 16 x 16 pixels of 64 channels under 3 x 3.
+            unsafe window = block(
+                esp_window(
+                    height: 16, width: 16, channels: 64, pitch: 64, out_height: 16, out_width: 16,
+                    kernel_height: 3, kernel_width: 3, stride_y: 1, stride_x: 1, pad_top: 1,
+                    pad_left: 1, dilation_y: 1, dilation_x: 1), 1)
+            unsafe sgd = block(
+                esp_sgd(rate: 1e-9, momentum: 0.9, gain: 1, decay: 0, nesterov: false), 1)
+            unsafe adamW = block(
+                esp_adamw(beta1: 0.9, beta2: 0.99, epsilon: 1e-8, step: 1e-9, root: 1, keep: 1), 1)
+        }
+    }
+
+    private typealias Call = (esp_kernels, Operands) -> Void
+
+    // One entry a kernel of kernels.def; `all` reports those that are missing.
+    private static let calls: [String: Call] = unsafe [
+        "f32_add": { k, o in unsafe k.f32_add(o.a, o.b, o.y, count) },
+        "f32_mul": { k, o in unsafe k.f32_mul(o.a, o.b, o.y, count) },
+        "f32_scale": { k, o in unsafe k.f32_scale(0.5, o.a, o.y, count) },
+        "f32_axpy": { k, o in unsafe k.f32_axpy(1e-6, o.a, o.y, count) },
+        "f32_relu": { k, o in unsafe k.f32_relu(o.a, o.y, count) },
+        "f32_relu_gradient": { k, o in unsafe k.f32_relu_gradient(o.a, o.b, o.y, count) },
+        "f32_exp": { k, o in unsafe k.f32_exp(o.a, o.y, count) },
+        "f32_from_u8": { k, o in
+            unsafe UnsafeMutableRawPointer(o.words).withMemoryRebound(to: UInt8.self, capacity: count) {
+                unsafe k.f32_from_u8($0, 0.1, o.y, count)
+            }
+        },
+        "f32_mask": { k, o in unsafe k.f32_mask(o.words, o.a, o.y, count) },
+        "f32_sum": { k, o in unsafe o.z[0] = unsafe k.f32_sum(o.a, count) },
+        "f32_sum_squares": { k, o in unsafe o.z[0] = unsafe Float(k.f32_sum_squares(o.a, count)) },
+        "f32_abs_max": { k, o in unsafe o.z[0] = unsafe k.f32_abs_max(o.a, count) },
+        "f32_add_row": { k, o in unsafe k.f32_add_row(o.a, o.y, rows, columns) },
+        "f32_column_sums": { k, o in unsafe k.f32_column_sums(o.a, rows, columns, o.z) },
+        "f32_column_squares": { k, o in unsafe k.f32_column_squares(o.a, o.b, rows, columns, o.z) },
+        "f32_column_products": { k, o in
+            unsafe k.f32_column_products(o.a, o.b, o.b, rows, columns, o.z)
+        },
+        "f32_column_affine": { k, o in unsafe k.f32_column_affine(o.a, o.b, o.b, o.y, rows, columns) },
+        "f32_column_affine2": { k, o in
+            unsafe k.f32_column_affine2(o.a, o.b, o.b, o.b, o.b, o.y, rows, columns)
+        },
+        "f32_softmax": { k, o in unsafe k.f32_softmax(1, o.a, o.y, rows, columns) },
+        "f32_log_softmax": { k, o in unsafe k.f32_log_softmax(1, o.a, o.y, rows, columns) },
+        "f32_softmax_gradient": { k, o in unsafe k.f32_softmax_gradient(o.a, o.b, o.y, rows, columns) },
+        "f32_log_softmax_gradient": { k, o in
+            unsafe k.f32_log_softmax_gradient(o.a, o.b, o.y, rows, columns)
+        },
+        "f32_im2col": { k, o in unsafe k.f32_im2col(o.window, o.a, 0, 256, o.y) },
+        "f32_col2im": { k, o in unsafe k.f32_col2im(o.window, o.y, 0, 256, o.z) },
+        "f32_max_pool": { k, o in unsafe k.f32_max_pool(o.window, o.a, o.y, o.integers) },
+        "f32_max_pool_gradient": { k, o in
+            unsafe k.f32_max_pool_gradient(o.window, o.integers, o.b, o.z)
+        },
+        "f32_avg_pool": { k, o in unsafe k.f32_avg_pool(o.window, o.a, o.b, o.y) },
+        "f32_avg_pool_gradient": { k, o in
+            unsafe k.f32_avg_pool_gradient(o.window, o.b, o.a, o.z)
+        },
+        "f32_sgd": { k, o in unsafe k.f32_sgd(o.sgd, o.a, o.y, o.z, count) },
+        "f32_adamw": { k, o in unsafe k.f32_adamw(o.adamW, o.a, o.y, o.z, o.b, count) },
+        "u32_philox": { k, o in
+            unsafe UnsafeMutableRawPointer(o.y).withMemoryRebound(to: UInt32.self, capacity: count) {
+                unsafe k.u32_philox(1, 2, 3, $0, count / 4)
+            }
+        },
+        "f32_keep": { k, o in
+            unsafe UnsafeMutableRawPointer(o.words).withMemoryRebound(to: UInt32.self, capacity: count) {
+                unsafe k.f32_keep($0, 1 << 30, 2, o.y, count)
+            }
+        },
+        "u8_crc32c": { k, o in
+            unsafe UnsafeMutableRawPointer(o.a).withMemoryRebound(to: UInt8.self, capacity: count) {
+                unsafe o.z[0] = unsafe Float(k.u8_crc32c(0, $0, count))
+            }
+        },
+    ]
+
+    static var all: [Benchmark] {
+        var names: [String] = []
+        while let name = unsafe esp_kernel_name(names.count) {
+            unsafe names.append(String(cString: name))
+        }
+        return names.map { name in
+            guard let call = unsafe calls[name] else { fatalError("kernel \(name) has no benchmark") }
+            return Benchmark(name: "kernel/" + name) { meter in unsafe measure(meter, name, call) }
+        }
+    }
+
+    private static func measure(_ meter: Meter, _ name: String, _ call: Call) -> Measurement {
+        guard let scalar = unsafe KernelTable.table(for: .scalar)?.pointee else {
+            fatalError("no scalar kernels")
+        }
+        let fast = unsafe KernelTable.current
+        let operands = unsafe Operands()
+        let times = unsafe meter.compare({ unsafe call(fast, operands) }, { unsafe call(scalar, operands) })
+        return Measurement(
+            name: "kernel/" + name, shape: "\(count) elements", threads: 1,
+            median: times.ours.median, spread: times.ours.spread,
+            rate: Double(count) / times.ours.median * 1e-9, unit: "Gelement/s",
+            baseline: "its scalar twin", baselineMedian: times.baseline.median,
+            ratio: times.baseline.median / times.ours.median)
+    }
+}
