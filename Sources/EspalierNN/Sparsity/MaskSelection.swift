@@ -136,7 +136,7 @@ public struct MaskSelection: Sendable, Hashable {
     }
 
     /// The element that would stand at `position` if `values` were sorted: 16 bits at a time from the top.
-    static func element(_ position: Int, of values: [UInt64]) -> UInt64 {
+    package static func element(_ position: Int, of values: [UInt64]) -> UInt64 {
         var position = position
         var (prefix, known): (UInt64, UInt64) = (0, 0)
         for shift in stride(from: 48, through: 0, by: -16) {
