@@ -42,7 +42,8 @@ public final class Tape {
     private var nodes: [Node] = []
     private var needsGradient: [Bool] = []
     private var shapes: [Shape] = []
-    private var leaves: [ObjectIdentifier: Value] = [:]
+    // Not values: these hold their tape, and it would never be freed.
+    private var leaves: [ObjectIdentifier: (tensor: Tensor, node: Int)] = [:]
     private var leafNodes: [(leaf: any Leaf, node: Int)] = []
     private var randomOps: UInt64 = 0
     private var isConsumed = false
@@ -83,11 +84,13 @@ public final class Tape {
     /// A parameter's effective value: masked where it has a mask. Recorded once, however often it is met.
     public func parameter(_ leaf: any Leaf) -> Value {
         let identity = ObjectIdentifier(leaf)
-        if let value = leaves[identity] { return value }
+        if let (tensor, node) = leaves[identity] {
+            return Value(tensor: tensor, tape: self, node: node)
+        }
         let raw = self.leaf(leaf.value, needsGradient: leaf.isTrainable)
         if raw.node >= 0 { leafNodes.append((leaf, raw.node)) }
         let value = leaf.mask.map { apply(.mask(Op.ApplyMask(mask: $0)), raw) } ?? raw
-        leaves[identity] = value
+        leaves[identity] = (value.tensor, value.node)
         return value
     }
 
