@@ -132,7 +132,8 @@ public final class Tape {
         do {
             _ = try rule.outputShape(inputShapes)
         } catch {
-            preconditionFailure(error.description)
+            // A failed precondition is silent in an optimized build.
+            fatalError(error.description)
         }
         let needed = operands.map { $0.node >= 0 && needsGradient[$0.node] }
         let records = isRecording && needed.contains(true)
