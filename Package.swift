@@ -78,7 +78,15 @@ let package = Package(
             ["EspalierInterchange", "EspalierNN", "EspalierEngine", "EspalierGraph", "EspalierTensors"]),
 
         tests("EspalierTensorsTests", ["EspalierTensors", "EspalierKernels", "CEspalierKernels"]),
-        tests("EspalierEngineTests", ["EspalierEngine", "EspalierGraph", "EspalierNN"]),
+        tests(
+            "EspalierEngineTests",
+            ["EspalierEngine", "EspalierGraph", "EspalierNN", "EspalierTensors"]),
+        tests(
+            "EspalierNNTests",
+            [
+                "EspalierNN", "EspalierEngine", "EspalierGraph", "EspalierTensors",
+                "EspalierKernels",
+            ]),
     ],
     swiftLanguageModes: [.v6]
 )
