@@ -95,14 +95,22 @@ package enum FileAccess {
             written += count
             observe(.wrote(written))
         }
-        guard fsync(descriptor) == 0, close(descriptor) == 0 else {
+        guard fsync(descriptor) == 0 else {
+            let error = FileError(path: path, action: "write it to the disk")
+            close(descriptor)
+            unsafe unlink(temporary)
+            throw error
+        }
+        guard close(descriptor) == 0 else {
             let error = FileError(path: path, action: "write it to the disk")
             unsafe unlink(temporary)
             throw error
         }
         observe(.synchronized)
         guard unsafe rename(temporary, path) == 0 else {
-            throw FileError(path: path, action: "put it in place")
+            let error = FileError(path: path, action: "put it in place")
+            unsafe unlink(temporary)
+            throw error
         }
         observe(.renamed)
     }
