@@ -87,6 +87,7 @@ let package = Package(
                 "EspalierNN", "EspalierEngine", "EspalierGraph", "EspalierTensors",
                 "EspalierKernels",
             ]),
+        tests("EspalierInterchangeTests", ["EspalierInterchange", "EspalierTensors"]),
     ],
     swiftLanguageModes: [.v6]
 )
