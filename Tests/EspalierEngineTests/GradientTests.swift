@@ -20,7 +20,8 @@ private func normal(_ shape: Shape, _ seed: UInt64 = 1) -> Tensor {
     Fixtures.normal(shape, seed: seed)
 }
 
-/// Distinct numbers at least 0.05 apart and away from 0, in random order: no ties and no kinks within a step.
+/// Distinct numbers at least 0.05 apart and away from 0, in random order: no ties and no kinks
+/// within a step.
 private func distinct(_ shape: Shape) -> Tensor {
     let count = shape.elementCount
     let order = RandomStream(seed: 8).permutation(count)
@@ -31,11 +32,13 @@ private let labels = IndexTensor([2, 0, 3, 1, 2])
 private let soft: Tensor = {
     let rows = RandomStream(seed: 3).uniform(20)
     return Tensor(
-        rows.indices.map { rows[$0] / rows[$0 / 4 * 4..<$0 / 4 * 4 + 4].reduce(0, +) }, shape: [5, 4])
+        rows.indices.map { rows[$0] / rows[$0 / 4 * 4..<$0 / 4 * 4 + 4].reduce(0, +) },
+        shape: [5, 4])
 }()
 private let weights = Tensor([0.5, 2, 1, 0.25], shape: [4])
 
-private func windowed(_ kernel: Int, _ stride: Int, _ padding: Int, roundsUp: Bool = false) -> Window2D
+private func windowed(_ kernel: Int, _ stride: Int, _ padding: Int, roundsUp: Bool = false)
+    -> Window2D
 {
     Window2D(
         kernel: Size2D(kernel), stride: Size2D(stride), padding: Padding2D(Size2D(padding)),
@@ -77,7 +80,10 @@ private func batchNorm(_ name: String, mode: Mode, affine: Bool, x: Shape) -> Gr
 private func checks(of op: Op) -> [GradientCase] {
     switch op {
     case .add:
-        return ([([3, 4], [3, 4]), ([3, 4], [4]), ([4], [3, 4]), ([3, 1, 2], [5, 1]), ([], [2, 3])] as [(Shape, Shape)])
+        return
+            ([
+                ([3, 4], [3, 4]), ([3, 4], [4]), ([4], [3, 4]), ([3, 1, 2], [5, 1]), ([], [2, 3]),
+            ] as [(Shape, Shape)])
             .map { a, b in
                 GradientCase(name: "add \(a) + \(b)", inputs: [normal(a), normal(b, 2)]) {
                     $0[0] + $0[1]
@@ -102,7 +108,8 @@ private func checks(of op: Op) -> [GradientCase] {
                 $0[0].linear(weight: $0[1], bias: nil)
             },
             GradientCase(
-                name: "linear with bias", inputs: [normal([3, 5]), normal([4, 5], 2), normal([4], 3)]
+                name: "linear with bias",
+                inputs: [normal([3, 5]), normal([4, 5], 2), normal([4], 3)]
             ) { $0[0].linear(weight: $0[1], bias: $0[2]) },
             GradientCase(
                 name: "linear of rank 3",
@@ -117,7 +124,8 @@ private func checks(of op: Op) -> [GradientCase] {
             convolution(
                 "stride and padding", x: [2, 5, 4, 2], weight: [2, 3, 3, 2], bias: true,
                 Op.Conv2D(
-                    stride: Size2D(2, 1), padding: Padding2D(top: 1, left: 0, bottom: 2, right: 1))),
+                    stride: Size2D(2, 1),
+                    padding: Padding2D(top: 1, left: 0, bottom: 2, right: 1))),
             convolution(
                 "dilation", x: [1, 6, 7, 2], weight: [2, 2, 3, 2],
                 Op.Conv2D(padding: Padding2D(Size2D(1)), dilation: Size2D(3, 2))),
@@ -183,7 +191,8 @@ private func checks(of op: Op) -> [GradientCase] {
         let reductions: [Reduction] = [.mean, .sum, .none]
         return reductions.flatMap { reduction in
             [
-                crossEntropy("\(reduction)", Op.CrossEntropy(target: classes, reduction: reduction)),
+                crossEntropy(
+                    "\(reduction)", Op.CrossEntropy(target: classes, reduction: reduction)),
                 crossEntropy(
                     "\(reduction), weighted, smoothed, one class ignored",
                     Op.CrossEntropy(
@@ -201,14 +210,17 @@ private func checks(of op: Op) -> [GradientCase] {
         return [nil, [true, false, true, true, false]].map { rows in
             GradientCase(
                 name: "distillation \(rows == nil ? "" : "of some rows")", inputs: [normal([5, 4])]
-            ) { $0[0].distillation(Op.Distillation(teacher: teacher, temperature: 2.5, rows: rows)) }
+            ) {
+                $0[0].distillation(Op.Distillation(teacher: teacher, temperature: 2.5, rows: rows))
+            }
         }
     }
 }
 
 /// One of each op; the attributes do not matter here.
 private let ops: [Op] = [
-    .add(Op.Add()), .scale(Op.Scale(factor: 1)), .mask(Op.ApplyMask(mask: Mask(words: [], shape: [0]))),
+    .add(Op.Add()), .scale(Op.Scale(factor: 1)),
+    .mask(Op.ApplyMask(mask: Mask(words: [], shape: [0]))),
     .relu(Op.ReLU()), .linear(Op.Linear()), .conv2D(Op.Conv2D()),
     .maxPool2D(Op.MaxPool2D(window: windowed(1, 1, 0))),
     .averagePool2D(Op.AveragePool2D(window: windowed(1, 1, 0))),

@@ -36,7 +36,8 @@ import Testing
             let weight = Fixtures.normal([outputs, depth], seed: 2)
             let bias = number % 2 == 0 ? nil : Fixtures.normal([outputs], seed: 3)
             let tape = Tape(mode: .training)
-            let y = tape.input(x).linear(weight: tape.input(weight), bias: bias.map(tape.input)).tensor
+            let y = tape.input(x).linear(weight: tape.input(weight), bias: bias.map(tape.input))
+                .tensor
             #expect(y.shape == Shape(leading + [outputs]))
             let (a, w, b) = (x.elements, weight.elements, bias?.elements)
             var sums: [(Double, Double)] = []
@@ -44,7 +45,8 @@ import Testing
                 for output in 0..<outputs {
                     var (sum, magnitude) = (Double(b?[output] ?? 0), abs(Double(b?[output] ?? 0)))
                     for index in 0..<depth {
-                        let term = Double(a[row * depth + index]) * Double(w[output * depth + index])
+                        let term =
+                            Double(a[row * depth + index]) * Double(w[output * depth + index])
                         sum += term
                         magnitude += abs(term)
                     }
@@ -67,7 +69,8 @@ import Testing
             let op = Op.Conv2D(
                 stride: Size2D(1 + draw[7] % 3, 1 + draw[8] % 3),
                 padding: Padding2D(
-                    top: draw[9] % 3, left: draw[10] % 3, bottom: draw[11] % 3, right: draw[12] % 3),
+                    top: draw[9] % 3, left: draw[10] % 3, bottom: draw[11] % 3,
+                    right: draw[12] % 3),
                 dilation: Size2D(1 + draw[13] % 2, 1 + draw[14] % 2), groups: groups)
             let shape: Shape = [number % 4, image.0, image.1, inputs]
             let weightShape: Shape = [outputs, kernel.0, kernel.1, inputs / groups]

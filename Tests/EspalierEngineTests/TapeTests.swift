@@ -48,7 +48,8 @@ import Testing
         #expect(gradients[unused] == nil)
     }
 
-    /// A tape and what it holds must go when the last value goes, also where nobody asked for gradients.
+    /// A tape and what it holds must go when the last value goes, also where nobody asked for
+    /// gradients.
     @Test(arguments: [true, false]) func tapesAreFreed(_ isRecording: Bool) {
         let weight = Parameter(Fixtures.normal([2, 3], seed: 1))
         weak var freed: Tape?
@@ -100,7 +101,8 @@ import Testing
         let tape = Tape(mode: .training, random: RandomStream(seed: 1))
         let (a, b) = (tape.input(x).dropout(0.5).tensor, tape.input(x).dropout(0.5).tensor)
         #expect(!a.isIdentical(to: b))
-        let again = Tape(mode: .training, random: RandomStream(seed: 1)).input(x).dropout(0.5).tensor
+        let again = Tape(mode: .training, random: RandomStream(seed: 1)).input(x).dropout(0.5)
+            .tensor
         #expect(again.isIdentical(to: a))
         #expect(Set(a.elements) == [0, 2])
     }
@@ -138,7 +140,8 @@ import Testing
             (
                 await #expect(processExitsWith: .failure, observing: [\.standardErrorContent]) {
                     let tape = Tape(mode: .training)
-                    _ = tape.input(.zeros([2, 3])).linear(weight: tape.input(.zeros([7, 4])), bias: nil)
+                    _ = tape.input(.zeros([2, 3])).linear(
+                        weight: tape.input(.zeros([7, 4])), bias: nil)
                 }, ["[2, 3]", "[7, 4]"]
             ),
             (
@@ -155,7 +158,8 @@ import Testing
             ),
             (
                 await #expect(processExitsWith: .failure, observing: [\.standardErrorContent]) {
-                    _ = Tape(mode: .training).input(.zeros([2, 3])).crossEntropy(IndexTensor([0, 1, 2]))
+                    _ = Tape(mode: .training).input(.zeros([2, 3])).crossEntropy(
+                        IndexTensor([0, 1, 2]))
                 }, ["[2, 3]", "[3]"]
             ),
             (

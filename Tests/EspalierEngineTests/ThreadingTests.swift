@@ -4,7 +4,8 @@ import EspalierTensors
 import EspalierTesting
 import Testing
 
-/// Results and gradients are the same bits for one thread and for two. Serialized: the width is the process's.
+/// Results and gradients are the same bits for one thread and for two. Serialized: the width is the
+/// process's.
 @Suite(.serialized) struct ThreadingTests {
     private func expectSame(
         _ inputs: [Tensor], mode: Mode = .training, _ body: ([Value]) -> Value

@@ -87,10 +87,14 @@ import Testing
                 try FileAccess.writeAtomically([UInt8](repeating: 2, count: 200_000), to: path)
                 exit(8)
             } catch let error as FileError {
-                guard error.path == path, error.problem.hasPrefix("cannot write it") else { exit(9) }
+                guard error.path == path, error.problem.hasPrefix("cannot write it") else {
+                    exit(9)
+                }
             }
             guard try FileAccess.read(path) == old else { exit(10) }
-            guard try FileManager.default.contentsOfDirectory(atPath: folder) == ["file"] else { exit(11) }
+            guard try FileManager.default.contentsOfDirectory(atPath: folder) == ["file"] else {
+                exit(11)
+            }
         }
     }
 

@@ -12,7 +12,9 @@ import Testing
     private var writer: SafeTensors.Writer {
         var writer = SafeTensors.Writer()
         writer.metadata = ["format": "test", "quoted \"\\\n\u{1}": "é ☃ 𝄞 \t"]
-        writer.add("a.weight", Tensor([1, -0.0, .infinity, -2.5, .leastNonzeroMagnitude, 7], shape: [2, 3]))
+        writer.add(
+            "a.weight",
+            Tensor([1, -0.0, .infinity, -2.5, .leastNonzeroMagnitude, 7], shape: [2, 3]))
         writer.add("empty", Tensor.zeros([0, 4]))
         writer.add("scalar \"x\"", Tensor(3.25))
         writer.add("mask", words: [.max, 0x0123_4567_89ab_cdef])
@@ -112,7 +114,8 @@ import Testing
 
     /// Without a checksum damage may go unseen, but it must not trap.
     @Test func damageWithoutChecksumNeverTraps() {
-        let bytes = file("{\"x\":{\"dtype\":\"F32\",\"shape\":[1,2],\"data_offsets\":[0,8]}}", data: 8)
+        let bytes = file(
+            "{\"x\":{\"dtype\":\"F32\",\"shape\":[1,2],\"data_offsets\":[0,8]}}", data: 8)
         var (accepted, refused) = (0, 0)
         func attempt(_ bytes: [UInt8]) {
             do {
@@ -150,7 +153,9 @@ import Testing
             + [UInt8](repeating: 0, count: data)
     }
 
-    private func entry(_ name: String, _ shape: String, _ offsets: String, _ type: String = "F32") -> String {
+    private func entry(_ name: String, _ shape: String, _ offsets: String, _ type: String = "F32")
+        -> String
+    {
         "\"\(name)\":{\"dtype\":\"\(type)\",\"shape\":\(shape),\"data_offsets\":\(offsets)}"
     }
 

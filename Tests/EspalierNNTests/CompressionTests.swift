@@ -60,7 +60,8 @@ import Testing
         }
     }
 
-    /// A network with locked masks is trained; nothing that is masked may ever move, in weights or in state.
+    /// A network with locked masks is trained; nothing that is masked may ever move, in weights or
+    /// in state.
     @Test(arguments: [
         AdamW(weightDecay: 0.1) as any Optimizer,
         SGD(momentum: 0.9, weightDecay: 0.01, nesterov: true),

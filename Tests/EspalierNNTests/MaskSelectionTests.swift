@@ -27,7 +27,8 @@ import Testing
 
     @Test func whatIsPrunedIsTheSmallest() {
         let weight = Fixtures.normal([31, 17], seed: 1)
-        let mask = MaskSelection(pattern: .unstructured).masks(for: [.init(weight)], sparsity: 0.6)[0]
+        let mask = MaskSelection(pattern: .unstructured).masks(for: [.init(weight)], sparsity: 0.6)[
+            0]
         let magnitudes = weight.elements.map(abs)
         let largest = pruned(mask).map { magnitudes[$0] }.max() ?? 0
         let smallest = (0..<527).filter { mask.isLive($0) }.map { magnitudes[$0] }.min() ?? 0
@@ -69,7 +70,8 @@ import Testing
     }
 
     @Test func prunedStaysPruned() {
-        // Live weights of 0 rank after the pruned ones, although these have lower magnitude by nothing.
+        // Live weights of 0 rank after the pruned ones, although these have lower magnitude by
+        // nothing.
         let weight = Tensor([Float](repeating: 0, count: 8), shape: [8])
         let mask = Mask(shape: [8]) { $0 < 4 }
         let selection = MaskSelection(pattern: .unstructured)
@@ -99,7 +101,9 @@ import Testing
         for count in [1, 2, 3, 17, 1_000] {
             let words = RandomStream(seed: UInt64(count)).words(2 * count)
             let wide = (0..<count).map { UInt64(words[2 * $0]) << 32 | UInt64(words[2 * $0 + 1]) }
-            for values in [wide, wide.map { $0 & 7 }, wide.map { ($0 >> 47) << 47 }, wide.map { _ in .max }] {
+            for values in [
+                wide, wide.map { $0 & 7 }, wide.map { ($0 >> 47) << 47 }, wide.map { _ in .max },
+            ] {
                 let sorted = values.sorted()
                 for position in Set([0, count / 3, count / 2, count - 1]) {
                     #expect(MaskSelection.element(position, of: values) == sorted[position])

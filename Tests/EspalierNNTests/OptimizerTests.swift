@@ -34,7 +34,9 @@ import Testing
 }
 
 @Suite struct ClippingTests {
-    private let parameters = [Parameter(.zeros([2])), Parameter(.zeros([3])), Parameter(.zeros([1]))]
+    private let parameters = [
+        Parameter(.zeros([2])), Parameter(.zeros([3])), Parameter(.zeros([1])),
+    ]
     private var set: ParameterSet {
         ParameterSet(parameters.enumerated().map { ("p\($0.offset)", $0.element) })
     }
@@ -112,12 +114,40 @@ import Testing
     @Test func optionsBelongToOneParameter() {
         let options = ["b": ParameterOptions(rateFactor: 0.5, weightDecay: 0)]
         var optimizer = SGD(weightDecay: 0.1, options: options)
-        let (a, b) = (Parameter(Tensor(repeating: 1, shape: [1])), Parameter(Tensor(repeating: 1, shape: [1])))
+        let (a, b) = (
+            Parameter(Tensor(repeating: 1, shape: [1])), Parameter(Tensor(repeating: 1, shape: [1]))
+        )
         var gradients = Gradients()
         for parameter in [a, b] { gradients[parameter] = Tensor(repeating: 1, shape: [1]) }
         optimizer.update(ParameterSet([("a", a), ("b", b)]), with: gradients, rate: 0.1)
         #expect(abs(a.value.elements[0] - 0.89) < 1e-6)
         #expect(abs(b.value.elements[0] - 0.95) < 1e-6)
+    }
+
+    /// Weights and state become exactly +0 where a mask arrives late, even along gradients without
+    /// it.
+    @Test func stateIsMaskedAsTheWeightIs() {
+        let mask = Mask(shape: [37]) { $0 % 3 != 0 }
+        for rule in [AdamW() as any Optimizer, SGD(momentum: 0.9, weightDecay: 0.1)] {
+            var optimizer = rule
+            let parameter = Parameter(Fixtures.normal([37], seed: 1))
+            let set = ParameterSet([("p", parameter)])
+            var gradients = Gradients()
+            gradients[parameter] = Fixtures.normal([37], seed: 2)
+            optimizer.update(set, with: gradients, rate: 0.1)
+            parameter.setMask(mask)
+            for step in 0..<3 {
+                gradients[parameter] = Fixtures.normal([37], seed: UInt64(3 + step))
+                optimizer.update(set, with: gradients, rate: 0.1)
+                let state = optimizer.state.slots.values.compactMap { $0["p"] }
+                #expect(state.count == (rule is AdamW ? 2 : 1))
+                for tensor in state + [parameter.value] {
+                    for (index, value) in tensor.elements.enumerated() {
+                        #expect((value.bitPattern == 0) == !mask.isLive(index))
+                    }
+                }
+            }
+        }
     }
 
     @Test func updatesAllocateNothingInTheSteadyState() {
@@ -128,7 +158,9 @@ import Testing
             var gradients = Gradients()
             gradients[parameter] = Fixtures.normal([1_000], seed: 1)
             func addresses() -> [UInt] {
-                let tensors = [parameter.value] + optimizer.state.slots.sorted { $0.key < $1.key }.compactMap { $0.value["p"] }
+                let tensors =
+                    [parameter.value]
+                    + optimizer.state.slots.sorted { $0.key < $1.key }.compactMap { $0.value["p"] }
                 return tensors.map { unsafe $0.reading { UInt(bitPattern: $0) } }
             }
             optimizer.update(set, with: gradients, rate: 0.1)

@@ -34,7 +34,8 @@ import Testing
         let name = "\(type(of: module))"
         #expect(set.entries.count == parameters, "\(name)")
         #expect(set.buffers.count == buffers, "\(name)")
-        #expect(Set(set.entries.map { ObjectIdentifier($0.parameter) }) == found.parameters, "\(name)")
+        #expect(
+            Set(set.entries.map { ObjectIdentifier($0.parameter) }) == found.parameters, "\(name)")
         #expect(Set(set.buffers.map { ObjectIdentifier($0.buffer) }) == found.buffers, "\(name)")
         let names = set.entries.map(\.name) + set.buffers.map(\.name)
         #expect(Set(names).count == names.count, "\(names)")

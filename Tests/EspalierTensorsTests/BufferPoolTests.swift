@@ -4,7 +4,9 @@ import Testing
 @Suite(.serialized) struct BufferPoolTests {
     @Test func classesHoldWhatTheySay() {
         var sizes = Array(0...5_000)
-        for power in 12..<40 { sizes += [(1 << power) - 1, 1 << power, (1 << power) + 1, 3 << power] }
+        for power in 12..<40 {
+            sizes += [(1 << power) - 1, 1 << power, (1 << power) + 1, 3 << power]
+        }
         var previous = -1
         for bytes in sizes.sorted() {
             let sizeClass = BufferPool.sizeClass(forBytes: bytes)

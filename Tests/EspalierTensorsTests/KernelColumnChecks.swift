@@ -9,7 +9,9 @@ private func columnMagnitudes(
     _ start: [Float], rows: Int, columns: Int, _ term: (Int, Int) -> Double
 ) -> [Double] {
     (0..<columns).map { column in
-        (0..<rows).reduce(abs(Double(start[column]))) { $0 + abs(term($1 * columns + column, column)) }
+        (0..<rows).reduce(abs(Double(start[column]))) {
+            $0 + abs(term($1 * columns + column, column))
+        }
     }
 }
 

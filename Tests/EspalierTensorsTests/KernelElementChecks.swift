@@ -125,7 +125,8 @@ let elementKernelChecks: [String: KernelCheck] = [
             for block: UInt64 in [0, UInt64(UInt32.max) - 20, .max - 7] {
                 unsafe expectTwins("philox of \(n)") { c in
                     let y = Guarded<UInt32>(7, count: 4 * n)
-                    unsafe c.u32_philox(0x1234_5678_9abc_def0, 0xfedc_ba98_7654_3210, block, y.pointer, n)
+                    unsafe c.u32_philox(
+                        0x1234_5678_9abc_def0, 0xfedc_ba98_7654_3210, block, y.pointer, n)
                     // In halves: as bits, some would be NaN.
                     return y.values.flatMap { [Float($0 >> 16), Float($0 & 0xFFFF)] }
                 }

@@ -107,7 +107,9 @@ let reductionKernelChecks: [String: KernelCheck] = [
                 return x.map { _ in roundings(x.count) + floatEpsilon * 2 * largest }
             }
         ) { unsafe $0.f32_softmax(factor, $1, $3, $4, $5) }
-        unsafe softmaxInPlace { unsafe $0.f32_softmax(1, $1, $1, $2, $3) } to: {
+        unsafe softmaxInPlace {
+            unsafe $0.f32_softmax(1, $1, $1, $2, $3)
+        } to: {
             unsafe $0.f32_softmax(1, $1, $2, $3, $4)
         }
         softmaxEdges()
@@ -120,7 +122,9 @@ let reductionKernelChecks: [String: KernelCheck] = [
                 return x.map { _ in roundings(x.count) + floatEpsilon * 6 * largest }
             }
         ) { unsafe $0.f32_log_softmax(factor, $1, $3, $4, $5) }
-        unsafe softmaxInPlace { unsafe $0.f32_log_softmax(1, $1, $1, $2, $3) } to: {
+        unsafe softmaxInPlace {
+            unsafe $0.f32_log_softmax(1, $1, $1, $2, $3)
+        } to: {
             unsafe $0.f32_log_softmax(1, $1, $2, $3, $4)
         }
     },

@@ -8,7 +8,8 @@ import Testing
     import Darwin
 #endif
 
-/// Elements at an address that is aligned to nothing but their own size, between guards of 0xFF bytes:
+/// Elements at an address that is aligned to nothing but their own size, between guards of 0xFF
+/// bytes:
 /// as floats these are NaN, so that a stray read shows as well as a stray write.
 @safe final class Guarded<Element: BitwiseCopyable> {
     let pointer: UnsafeMutablePointer<Element>
@@ -40,7 +41,8 @@ import Testing
         for index in 0..<size where index < Guarded.front || index >= end {
             let byte = unsafe bytes[index]
             if byte != 0xFF {
-                Issue.record("a kernel wrote \(index - end) bytes from the end of \(count) elements")
+                Issue.record(
+                    "a kernel wrote \(index - end) bytes from the end of \(count) elements")
                 break
             }
         }
@@ -68,7 +70,8 @@ func kernels(_ isa: ISA) -> esp_kernels {
     return unsafe table.pointee
 }
 
-/// Compares the results of all ISAs with the scalar one's: bit by bit, or within `bounds`. The vector ISAs
+/// Compares the results of all ISAs with the scalar one's: bit by bit, or within `bounds`. The
+/// vector ISAs
 /// must agree with each other bit by bit, because they add in the same order.
 func expectTwins(
     _ context: String, bounds: [Double]? = nil, _ run: (esp_kernels) -> [Float]
@@ -97,8 +100,8 @@ func expectTwins(
         if let vector {
             for index in got.indices where !got[index].isNaN || !vector.values[index].isNaN {
                 if got[index].bitPattern != vector.values[index].bitPattern {
-                    Issue.record(
-                        "\(context) at \(index): \(isa) \(got[index]), \(vector.isa) \(vector.values[index])")
+                    let (a, b) = (got[index], vector.values[index])
+                    Issue.record("\(context) at \(index): \(isa) \(a), \(vector.isa) \(b)")
                     break
                 }
             }
@@ -135,7 +138,10 @@ let kernelChecks: [String: KernelCheck] = [
     @Test(arguments: ISA.available) func philoxKnownAnswers(_ isa: ISA) {
         let c = unsafe kernels(isa)
         for (key, stream, block, expected) in [
-            (UInt64(0), UInt64(0), UInt64(0), [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8]),
+            (
+                UInt64(0), UInt64(0), UInt64(0),
+                [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8]
+            ),
             (
                 .max, .max, .max,
                 [0x408f_276d, 0x41c8_3b0e, 0xa20b_c7c6, 0x6d54_51fd]

@@ -20,7 +20,8 @@ let updateKernelChecks: [String: KernelCheck] = [
                 let value = (0..<n).map { 4 * floatEpsilon * (abs(Double(x[$0])) + 2 * move[$0]) }
                 let momentum = move.map { 4 * floatEpsilon * $0 }
                 let hasMomentum = rule.momentum != 0
-                unsafe expectTwins("SGD of \(n)", bounds: value + (hasMomentum ? momentum : [])) { c in
+                unsafe expectTwins("SGD of \(n)", bounds: value + (hasMomentum ? momentum : [])) {
+                    c in
                     let (gradient, target, state) = (Guarded(g), Guarded(x), Guarded(m))
                     unsafe withUnsafePointer(to: rule) {
                         unsafe c.f32_sgd(

@@ -2,16 +2,19 @@ import CEspalierKernels
 import EspalierTensors
 import Testing
 
-/// Windows of all kinds: strides, dilations, padding beyond the kernel, and channels that are a group of more.
+/// Windows of all kinds: strides, dilations, padding beyond the kernel, and channels that are a
+/// group of more.
 private let windows: [esp_window] = {
     var result: [esp_window] = []
     for (index, channels) in [1, 2, 3, 15, 16, 17, 33].enumerated() {
-        for (height, width, kernelY, kernelX, strideY, strideX, padY, padX, dilationY, dilationX) in [
-            (1, 1, 1, 1, 1, 1, 0, 0, 1, 1), (5, 7, 3, 3, 1, 1, 1, 1, 1, 1),
-            (7, 5, 2, 3, 2, 1, 0, 1, 1, 2), (6, 6, 1, 1, 2, 2, 0, 0, 1, 1),
-            (4, 9, 3, 2, 1, 3, 2, 0, 2, 1), (3, 3, 1, 1, 1, 1, 1, 2, 1, 1),
-            (8, 8, 2, 2, 2, 2, 0, 0, 1, 1), (9, 4, 5, 4, 3, 1, 2, 2, 1, 1),
-        ] {
+        for (height, width, kernelY, kernelX, strideY, strideX, padY, padX, dilationY, dilationX)
+            in [
+                (1, 1, 1, 1, 1, 1, 0, 0, 1, 1), (5, 7, 3, 3, 1, 1, 1, 1, 1, 1),
+                (7, 5, 2, 3, 2, 1, 0, 1, 1, 2), (6, 6, 1, 1, 2, 2, 0, 0, 1, 1),
+                (4, 9, 3, 2, 1, 3, 2, 0, 2, 1), (3, 3, 1, 1, 1, 1, 1, 2, 1, 1),
+                (8, 8, 2, 2, 2, 2, 0, 0, 1, 1), (9, 4, 5, 4, 3, 1, 2, 2, 1, 1),
+            ]
+        {
             let outY = (height + 2 * padY - dilationY * (kernelY - 1) - 1) / strideY + 1
             let outX = (width + 2 * padX - dilationX * (kernelX - 1) - 1) / strideX + 1
             let pitch = channels + [0, 1, 5][(index + height) % 3]
@@ -33,7 +36,8 @@ extension esp_window {
     fileprivate var outputs: Int { pixels * Int(channels) }
     fileprivate var depth: Int { Int(kernel_height) * Int(kernel_width) * Int(channels) }
 
-    /// The image's floats: its last pixel ends with the group's channels, so that a step beyond them shows.
+    /// The image's floats: its last pixel ends with the group's channels, so that a step beyond
+    /// them shows.
     fileprivate var imageCount: Int {
         (Int(height) * Int(width) - 1) * Int(pitch) + Int(channels)
     }
@@ -50,7 +54,9 @@ private func ties(_ count: Int) -> [Float] {
     RandomStream(seed: 9).integers(count, below: 4).map { Float($0) - 2 }
 }
 
-private func maxPool(_ c: esp_kernels, _ w: esp_window, _ image: [Float]) -> (y: [Float], index: [Int32]) {
+private func maxPool(_ c: esp_kernels, _ w: esp_window, _ image: [Float]) -> (
+    y: [Float], index: [Int32]
+) {
     let source = Guarded(image)
     let (y, index) = (Guarded<Float>(7, count: w.outputs), Guarded<Int32>(7, count: w.outputs))
     unsafe withUnsafePointer(to: w) {
@@ -96,7 +102,9 @@ let windowKernelChecks: [String: KernelCheck] = [
             for image in [ties(w.imageCount), mixedNumbers(w.imageCount)] {
                 let reference = unsafe maxPool(kernels(.scalar), w, image)
                 for isa in ISA.available {
-                    #expect(unsafe maxPool(kernels(isa), w, image).index == reference.index, "\(w.text)")
+                    #expect(
+                        unsafe maxPool(kernels(isa), w, image).index == reference.index, "\(w.text)"
+                    )
                 }
                 unsafe expectTwins("max pool \(w.text)") { unsafe maxPool($0, w, image).y }
             }

@@ -52,7 +52,9 @@ import Testing
         let tail = Double(x.count { abs($0) > 1.96 }) / n
         #expect(abs(tail - 0.05) < 0.0035)
         // The two of a pair are independent.
-        let products = stride(from: 0, to: x.count - 1, by: 2).map { Double(x[$0]) * Double(x[$0 + 1]) }
+        let products = stride(from: 0, to: x.count - 1, by: 2).map {
+            Double(x[$0]) * Double(x[$0 + 1])
+        }
         let correlation = products.reduce(0, +) / Double(products.count)
         #expect(abs(correlation) < 5 / Double(products.count).squareRoot())
     }
@@ -76,7 +78,8 @@ import Testing
         for bound in [1, 2, 3, 10, 1_000_003, Int(UInt32.max)] {
             #expect(random.integers(2_000, below: bound).allSatisfy { (0..<bound).contains($0) })
         }
-        let counts = random.integers(10_000, below: 10).reduce(into: [Int](repeating: 0, count: 10)) {
+        let counts = random.integers(10_000, below: 10).reduce(into: [Int](repeating: 0, count: 10))
+        {
             $0[$1] += 1
         }
         #expect(counts.allSatisfy { abs($0 - 1_000) < 150 })

@@ -3,7 +3,9 @@ import EspalierTesting
 import Testing
 
 /// Random shapes with extents that are often 1, prime or, where asked, 0.
-func randomShapes(_ count: Int, seed: UInt64, maximumRank: Int = 4, allowsEmpty: Bool = true) -> [Shape] {
+func randomShapes(_ count: Int, seed: UInt64, maximumRank: Int = 4, allowsEmpty: Bool = true)
+    -> [Shape]
+{
     let extents = [1, 1, 2, 3, 5, 7, 4] + (allowsEmpty ? [0] : [])
     let random = RandomStream(seed: seed)
     return (0..<count).map { index in
@@ -86,7 +88,8 @@ func offset(_ index: [Int], in shape: Shape) -> Int {
             let draw = RandomStream(seed: UInt64(number)).integers(8, below: 2)
             let dropped = target.rank == 0 ? 0 : number % (target.rank + 1)
             let shape = Shape(
-                target.enumerated().dropFirst(dropped).map { draw[$0.offset] == 0 ? 1 : $0.element })
+                target.enumerated().dropFirst(dropped).map { draw[$0.offset] == 0 ? 1 : $0.element }
+            )
             func source(_ index: [Int]) -> Int {
                 offset(zip(index.dropFirst(dropped), shape).map { $0.1 == 1 ? 0 : $0.0 }, in: shape)
             }
@@ -98,7 +101,9 @@ func offset(_ index: [Int], in shape: Shape) -> Int {
                 #expect(to[flat] == from[source(index)])
             }
             var sums = [Float](repeating: 0, count: shape.elementCount)
-            for (flat, index) in indices(of: target).enumerated() { sums[source(index)] += Float(flat) }
+            for (flat, index) in indices(of: target).enumerated() {
+                sums[source(index)] += Float(flat)
+            }
             let summed = counting(target).summed(to: shape)
             #expect(summed.shape == shape)
             #expect(summed.elements == sums)
@@ -140,7 +145,9 @@ func offset(_ index: [Int], in shape: Shape) -> Int {
     @Test func mistakesTrap() async {
         await #expect(processExitsWith: .failure) { _ = Tensor([1, 2], shape: [3]) }
         await #expect(processExitsWith: .failure) { _ = Tensor.zeros([2, 3]).reshaped(to: [5]) }
-        await #expect(processExitsWith: .failure) { _ = Tensor.zeros([2, 3]).broadcast(to: [2, 4]) }
+        await #expect(processExitsWith: .failure) {
+            _ = Tensor.zeros([2, 3]).broadcast(to: [2, 4])
+        }
         await #expect(processExitsWith: .failure) { _ = Tensor.zeros([2, 3]).permuted([0, 0]) }
     }
 }

@@ -38,7 +38,9 @@ import Testing
     }
 
     @Test func rangesCoverTheCount() {
-        for (count, grain) in [(0, 3), (1, 3), (3, 3), (10, 3), (997, 64), (5, 0), (64, 64), (65, 64)] {
+        for (count, grain) in [
+            (0, 3), (1, 3), (3, 3), (10, 3), (997, 64), (5, 0), (64, 64), (65, 64),
+        ] {
             let seen = Mutex([Int](repeating: 0, count: count))
             ThreadPool.shared.forEachRange(count, grain: grain) { range in
                 #expect(range.count <= max(grain, 1) && !range.isEmpty)
