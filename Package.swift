@@ -88,7 +88,16 @@ let package = Package(
         tests(
             "EspalierTrainingTests",
             ["EspalierTraining", "EspalierInterchange", "EspalierData", "EspalierNN", "EspalierTensors"]),
-        tests("EspalierEngineTests", ["EspalierEngine", "EspalierGraph", "EspalierNN"]),
+        tests(
+            "EspalierEngineTests",
+            ["EspalierEngine", "EspalierGraph", "EspalierNN", "EspalierTensors"]),
+        tests(
+            "EspalierNNTests",
+            [
+                "EspalierNN", "EspalierEngine", "EspalierGraph", "EspalierTensors",
+                "EspalierKernels",
+            ]),
+        tests("EspalierInterchangeTests", ["EspalierInterchange", "EspalierTensors"]),
     ],
     swiftLanguageModes: [.v6]
 )

@@ -16,7 +16,7 @@ public struct ImageExamples: Sendable {
     ///
     /// - Precondition: there are `labels.count` images of `shape`.
     public init(shape: Shape, pixels: [UInt8], labels: [Int32]) {
-        precondition(pixels.count == labels.count * shape.elementCount, "images and labels differ")
+        require(pixels.count == labels.count * shape.elementCount, "images and labels differ")
         self.shape = shape
         self.pixels = pixels
         self.labels = labels

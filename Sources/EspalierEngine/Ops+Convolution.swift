@@ -82,7 +82,7 @@ struct ConvolutionPlan {
     init(_ op: Op.Conv2D, x: Shape, weight: Shape) {
         let window = op.window(weight: weight)
         guard let out = window.positions(over: Size2D(x[1], x[2])) else {
-            preconditionFailure("conv2d: kernel \(weight) over image \(x)")
+            fatalError("conv2d: kernel \(weight) over image \(x)")
         }
         images = x[0]
         outputs = weight[0]
@@ -210,7 +210,7 @@ extension esp_window {
     /// A window over all channels of images [N, H, W, C].
     init(_ window: Window2D, image: Shape) {
         guard let output = window.positions(over: Size2D(image[1], image[2])) else {
-            preconditionFailure("a window of \(window.kernel) over image \(image)")
+            fatalError("a window of \(window.kernel) over image \(image)")
         }
         self.init(window, image: image, channels: image[3], output: output)
     }

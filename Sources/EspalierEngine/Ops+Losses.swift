@@ -74,7 +74,7 @@ extension Op.CrossEntropy: Differentiable {
     private func label(_ row: Int, classes: Int) -> Int? {
         guard case .classes(let labels) = target else { return nil }
         let label = Int(labels.elements[row])
-        precondition(
+        require(
             labels.elements[row] == ignoredClass || (0..<classes).contains(label),
             "cross-entropy: class \(label) in row \(row) is not in 0..<\(classes)")
         return label

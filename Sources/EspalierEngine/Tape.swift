@@ -42,7 +42,8 @@ public final class Tape {
     private var nodes: [Node] = []
     private var needsGradient: [Bool] = []
     private var shapes: [Shape] = []
-    private var leaves: [ObjectIdentifier: Value] = [:]
+    // Not values: these hold their tape, and it would never be freed.
+    private var leaves: [ObjectIdentifier: (tensor: Tensor, node: Int)] = [:]
     private var leafNodes: [(leaf: any Leaf, node: Int)] = []
     private var randomOps: UInt64 = 0
     private var isConsumed = false
@@ -83,11 +84,13 @@ public final class Tape {
     /// A parameter's effective value: masked where it has a mask. Recorded once, however often it is met.
     public func parameter(_ leaf: any Leaf) -> Value {
         let identity = ObjectIdentifier(leaf)
-        if let value = leaves[identity] { return value }
+        if let (tensor, node) = leaves[identity] {
+            return Value(tensor: tensor, tape: self, node: node)
+        }
         let raw = self.leaf(leaf.value, needsGradient: leaf.isTrainable)
         if raw.node >= 0 { leafNodes.append((leaf, raw.node)) }
         let value = leaf.mask.map { apply(.mask(Op.ApplyMask(mask: $0)), raw) } ?? raw
-        leaves[identity] = value
+        leaves[identity] = (value.tensor, value.node)
         return value
     }
 
@@ -120,16 +123,16 @@ public final class Tape {
     func apply(_ op: Op, _ operands: Value...) -> Value { apply(op, operands).value }
 
     func apply(_ op: Op, _ operands: [Value]) -> (value: Value, moments: Op.BatchNorm.Moments?) {
-        precondition(!isConsumed, "this tape has been consumed by gradients(of:); begin a new one")
+        require(!isConsumed, "this tape has been consumed by gradients(of:); begin a new one")
         for operand in operands {
-            precondition(operand.tape === self, "operands of one op must be on one tape")
+            require(operand.tape === self, "operands of one op must be on one tape")
         }
         let rule = op.rule
         let inputShapes = operands.map(\.shape)
         do {
             _ = try rule.outputShape(inputShapes)
         } catch {
-            preconditionFailure(error.description)
+            fatalError(error.description)
         }
         let needed = operands.map { $0.node >= 0 && needsGradient[$0.node] }
         let records = isRecording && needed.contains(true)
@@ -149,7 +152,7 @@ public final class Tape {
     /// - Precondition: `loss` has one element and is on this tape, which records.
     public func gradients(of loss: Value) -> Gradients {
         let all = backward(from: loss, upstream: Tensor(repeating: 1, shape: loss.shape), keeping: [])
-        precondition(loss.tensor.count == 1, "gradients of a value of shape \(loss.shape)")
+        require(loss.tensor.count == 1, "gradients of a value of shape \(loss.shape)")
         return all.parameters
     }
 
@@ -163,9 +166,9 @@ public final class Tape {
     private func backward(
         from result: Value, upstream: Tensor, keeping values: [Value]
     ) -> (parameters: Gradients, values: [Tensor]) {
-        precondition(isRecording && result.tape === self, "this tape did not record the value")
-        precondition(!isConsumed, "gradients(of:) has already consumed this tape")
-        precondition(upstream.shape == result.shape, "upstream \(upstream.shape) of \(result.shape)")
+        require(isRecording && result.tape === self, "this tape did not record the value")
+        require(!isConsumed, "gradients(of:) has already consumed this tape")
+        require(upstream.shape == result.shape, "upstream \(upstream.shape) of \(result.shape)")
         isConsumed = true
         leaves = [:]
         var pending = [Tensor?](repeating: nil, count: nodes.count)

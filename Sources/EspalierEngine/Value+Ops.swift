@@ -43,6 +43,7 @@ extension Value {
         weight: Value?, bias: Value?, running: Op.BatchNorm.Moments, epsilon: Float,
         owner: AnyObject
     ) -> Value {
+        require((weight == nil) == (bias == nil), "batch norm takes weight and bias, or neither")
         let isTraining = tape.mode == .training
         let op = Op.BatchNorm(epsilon: epsilon, moments: isTraining ? nil : running)
         let operands = [self] + [weight, bias].compactMap(\.self)

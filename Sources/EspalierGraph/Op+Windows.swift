@@ -150,7 +150,10 @@ extension Op {
         }
 
         package func outputShape(_ inputs: [Shape]) throws(ShapeError) -> Shape {
-            try pooledShape("average pool", inputs[0], window)
+            guard window.dilation == Size2D(1) else {
+                throw ShapeError("average pool: its window has no dilation")
+            }
+            return try pooledShape("average pool", inputs[0], window)
         }
     }
 }

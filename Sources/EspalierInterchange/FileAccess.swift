@@ -95,16 +95,34 @@ package enum FileAccess {
             written += count
             observe(.wrote(written))
         }
-        guard fsync(descriptor) == 0, close(descriptor) == 0 else {
+        guard fsync(descriptor) == 0 else {
+            let error = FileError(path: path, action: "write it to the disk")
+            close(descriptor)
+            unsafe unlink(temporary)
+            throw error
+        }
+        guard close(descriptor) == 0 else {
             let error = FileError(path: path, action: "write it to the disk")
             unsafe unlink(temporary)
             throw error
         }
         observe(.synchronized)
         guard unsafe rename(temporary, path) == 0 else {
-            throw FileError(path: path, action: "put it in place")
+            let error = FileError(path: path, action: "put it in place")
+            unsafe unlink(temporary)
+            throw error
         }
         observe(.renamed)
+        synchronizeFolder(of: path)
+    }
+
+    // So that the new name outlives a power failure too. Some file systems refuse; the content is safe then.
+    private static func synchronizeFolder(of path: String) {
+        let folder = path.lastIndex(of: "/").map { String(path[..<$0]) } ?? "."
+        let descriptor = unsafe open(folder.isEmpty ? "/" : folder, O_RDONLY | O_CLOEXEC)
+        guard descriptor >= 0 else { return }
+        fsync(descriptor)
+        close(descriptor)
     }
 
     /// Makes a folder and those above it.

@@ -210,7 +210,11 @@ extension SafeTensors {
 
     /// The doubles of a tensor of type F64.
     package func doubles(_ name: String) throws(FileError) -> [Double] {
-        unpack(data(of: try entry(name)), UInt64.self) { Double(bitPattern: $0) }
+        let entry = try entry(name)
+        guard entry.type == .f64 else {
+            throw FileError(path: path, "tensor '\(name)' has the type \(entry.type.rawValue)")
+        }
+        return unpack(data(of: entry), UInt64.self) { Double(bitPattern: $0) }
     }
 
     /// The raw little-endian words of a mask that `Writer.add(_:words:)` stored.

@@ -3,7 +3,8 @@ public import EspalierTensors
 extension SafeTensors {
     /// Collects tensors and writes them as one file, the same bytes for the same content.
     public struct Writer: Sendable {
-        private var entries: [(name: String, type: ElementType, shape: [Int], data: [UInt8])] = []
+        private typealias Entry = (name: String, type: ElementType, shape: [Int], data: [UInt8])
+        private var entries: [Entry] = []
         /// The header's `__metadata__`.
         public var metadata: [String: String] = [:]
 
@@ -22,7 +23,7 @@ extension SafeTensors {
                     #error("the format is little-endian")
                 #endif
             }
-            entries.append((name, .f32, Array(tensor.shape), data))
+            append((name, .f32, Array(tensor.shape), data))
         }
 
         /// Adds the words of a mask.
@@ -30,7 +31,13 @@ extension SafeTensors {
             var data: [UInt8] = []
             data.reserveCapacity(8 * words.count)
             for word in words { SafeTensors.append(word, to: &data) }
-            entries.append((name, .u64, [words.count], data))
+            append((name, .u64, [words.count], data))
+        }
+
+        private mutating func append(_ entry: Entry) {
+            require(
+                !entries.contains { $0.name == entry.name }, "two tensors are named '\(entry.name)'")
+            entries.append(entry)
         }
 
         /// The bytes of the file.

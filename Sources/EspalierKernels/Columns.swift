@@ -16,7 +16,7 @@ extension Kernels {
     /// Adds a row to each row of y, in place.
     package static func addRow(_ row: Tensor, to y: inout Tensor) {
         let (rows, columns) = rowsAndColumns(y.shape)
-        precondition(row.count == columns, "a row of shape \(row.shape) for \(y.shape)")
+        require(row.count == columns, "a row of shape \(row.shape) for \(y.shape)")
         unsafe y.writing { y in
             unsafe row.reading { row in
                 forEachBlock(rows, grain: rowGrain(columns)) { at, n in
@@ -47,7 +47,7 @@ extension Kernels {
 
     /// The sum of each column of a (b - mean). [..., C], [..., C], [C] -> [C]
     package static func columnProducts(_ a: Tensor, _ b: Tensor, mean: Tensor) -> Tensor {
-        precondition(a.shape == b.shape, "operands of shapes \(a.shape) and \(b.shape)")
+        require(a.shape == b.shape, "operands of shapes \(a.shape) and \(b.shape)")
         return unsafe reading(a, b, mean) { start, b, mean in
             unsafe reduceColumns(a) { a, rows, columns, sums in
                 unsafe c.f32_column_products(a, b + (a - start), mean, rows, columns, sums)

@@ -44,7 +44,7 @@ extension Kernels {
 
     /// y += factor * x, in place.
     package static func add(_ x: Tensor, times factor: Float, to y: inout Tensor) {
-        precondition(x.shape == y.shape, "add of \(x.shape) to \(y.shape)")
+        require(x.shape == y.shape, "add of \(x.shape) to \(y.shape)")
         let count = x.count
         unsafe y.writing { y in
             unsafe x.reading { x in
@@ -55,7 +55,7 @@ extension Kernels {
 
     /// x where the mask's bit is set, elsewhere +0.
     package static func mask(_ x: Tensor, with words: [UInt64]) -> Tensor {
-        precondition(words.count * 64 >= x.count, "a mask of \(words.count) words for \(x.shape)")
+        require(words.count * 64 >= x.count, "a mask of \(words.count) words for \(x.shape)")
         return unsafe Tensor(x.shape) { y in
             unsafe x.reading { unsafe mask(words, $0, y, x.count) }
         }
@@ -64,7 +64,7 @@ extension Kernels {
     /// Sets x to +0 where the mask's bit is clear, in place.
     package static func applyMask(_ words: [UInt64], to x: inout Tensor) {
         let count = x.count
-        precondition(words.count * 64 >= count, "a mask of \(words.count) words for \(x.shape)")
+        require(words.count * 64 >= count, "a mask of \(words.count) words for \(x.shape)")
         unsafe x.writing { unsafe mask(words, $0, $0, count) }
     }
 
@@ -80,7 +80,7 @@ extension Kernels {
 
     /// factor * bytes, as a tensor of `shape`.
     package static func convert(_ bytes: Span<UInt8>, factor: Float, shape: Shape) -> Tensor {
-        precondition(bytes.count == shape.elementCount, "\(bytes.count) bytes for \(shape)")
+        require(bytes.count == shape.elementCount, "\(bytes.count) bytes for \(shape)")
         return unsafe Tensor(shape) { y in
             unsafe bytes.withUnsafeBufferPointer {
                 unsafe c.f32_from_u8($0.baseAddress, factor, y, $0.count)
@@ -103,7 +103,7 @@ extension Kernels {
         _ kernel: (UnsafePointer<Float>, UnsafePointer<Float>, UnsafeMutablePointer<Float>, Int) ->
             Void
     ) -> Tensor {
-        precondition(a.shape == b.shape, "operands of shapes \(a.shape) and \(b.shape)")
+        require(a.shape == b.shape, "operands of shapes \(a.shape) and \(b.shape)")
         return unsafe Tensor(a.shape) { y in
             unsafe reading(a, b) { first, second in
                 forEachBlock(a.count) { at, n in

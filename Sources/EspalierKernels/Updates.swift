@@ -7,7 +7,7 @@ extension Kernels {
     package static func sgd(
         _ rule: esp_sgd, gradient: Tensor, value: inout Tensor, momentum: inout Tensor?
     ) {
-        precondition(gradient.shape == value.shape, "gradient \(gradient.shape) of \(value.shape)")
+        require(gradient.shape == value.shape, "gradient \(gradient.shape) of \(value.shape)")
         let count = value.count
         func step(_ momentum: UnsafeMutablePointer<Float>?) {
             unsafe value.writing { value in
@@ -29,7 +29,7 @@ extension Kernels {
         _ rule: esp_adamw, gradient: Tensor, value: inout Tensor, first: inout Tensor,
         second: inout Tensor
     ) {
-        precondition(gradient.shape == value.shape, "gradient \(gradient.shape) of \(value.shape)")
+        require(gradient.shape == value.shape, "gradient \(gradient.shape) of \(value.shape)")
         let count = value.count
         unsafe value.writing { value in
             unsafe first.writing { first in

@@ -52,7 +52,7 @@ public final class Parameter: Leaf, Sendable {
         }
         let shape = value.shape
         body(&value)
-        precondition(value.shape == shape, "a parameter of shape \(shape) became \(value.shape)")
+        require(value.shape == shape, "a parameter of shape \(shape) became \(value.shape)")
         if let mask { Kernels.applyMask(mask.words, to: &value) }
         state.withLock { $0.value = value }
     }
@@ -61,8 +61,8 @@ public final class Parameter: Leaf, Sendable {
     ///
     /// - Precondition: the present mask is not locked, and the shape is the parameter's.
     public func setMask(_ mask: Mask?) {
-        precondition(!isMaskLocked, "the mask is locked")
-        precondition(mask.map { $0.shape == shape } ?? true, "a mask for another shape")
+        require(!isMaskLocked, "the mask is locked")
+        require(mask.map { $0.shape == shape } ?? true, "a mask for another shape")
         state.withLock { $0.mask = mask }
         update { _ in }
     }

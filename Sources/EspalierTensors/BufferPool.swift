@@ -45,7 +45,7 @@ package final class BufferPool: @unchecked Sendable {
     private static let classCount = 4 * 48
 
     /// The smallest class whose blocks hold `bytes`.
-    static func sizeClass(forBytes bytes: Int) -> Int {
+    package static func sizeClass(forBytes bytes: Int) -> Int {
         let units = max((bytes + 63) / 64, 1)
         if units <= 4 { return units - 1 }
         // 2^k < units <= 2^(k + 1), in quarters of 2^k
@@ -55,7 +55,7 @@ package final class BufferPool: @unchecked Sendable {
     }
 
     /// The bytes in a block of a class.
-    static func bytes(ofClass sizeClass: Int) -> Int {
+    package static func bytes(ofClass sizeClass: Int) -> Int {
         if sizeClass < 4 { return (sizeClass + 1) * 64 }
         let k = sizeClass / 4 + 1
         return ((4 + sizeClass % 4 + 1) << (k - 2)) * 64

@@ -9,7 +9,7 @@ public struct IndexTensor: Sendable, Hashable {
     ///
     /// - Precondition: there are as many as the shape holds.
     public init(_ elements: [Int32], shape: Shape) {
-        precondition(
+        require(
             elements.count == shape.elementCount,
             "\(elements.count) elements do not fill a tensor of shape \(shape)")
         self.elements = elements

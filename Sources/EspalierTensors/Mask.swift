@@ -14,8 +14,8 @@ public struct Mask: Sendable, Hashable {
     /// - Precondition: there are as many as the shape needs, and no bit is set beyond the last entry.
     public init(words: [UInt64], shape: Shape) {
         let count = shape.elementCount
-        precondition(words.count == (count + 63) / 64, "\(words.count) mask words for \(shape)")
-        precondition(
+        require(words.count == (count + 63) / 64, "\(words.count) mask words for \(shape)")
+        require(
             count % 64 == 0 || words.last.map { $0 >> (count % 64) == 0 } ?? true,
             "a mask of \(shape) has bits beyond its last entry")
         self.shape = shape

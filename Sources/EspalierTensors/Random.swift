@@ -81,7 +81,7 @@ public struct RandomStream: Sendable, Hashable {
 
     /// The first `count` whole numbers, uniform in 0..<bound.
     public func integers(_ count: Int, below bound: Int) -> [Int] {
-        precondition(bound > 0 && bound <= Int(UInt32.max), "the bound \(bound) is out of range")
+        require(bound > 0 && bound <= Int(UInt32.max), "the bound \(bound) is out of range")
         return words(count).map { Int((UInt64($0) * UInt64(bound)) >> 32) }
     }
 

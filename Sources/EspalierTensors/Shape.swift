@@ -27,8 +27,8 @@ public struct Shape: Hashable, Sendable {
 
     /// Adds an innermost axis.
     public mutating func append(_ extent: Int) {
-        precondition(rankStorage < Shape.maximumRank, "a shape has at most 8 axes")
-        precondition(extent >= 0 && extent <= Int32.max, "extent \(extent) is outside 0...2^31-1")
+        require(rankStorage < Shape.maximumRank, "a shape has at most 8 axes")
+        require(extent >= 0 && extent <= Int32.max, "extent \(extent) is outside 0...2^31-1")
         extents[Int(rankStorage)] = Int32(truncatingIfNeeded: extent)
         rankStorage += 1
     }
@@ -37,7 +37,7 @@ public struct Shape: Hashable, Sendable {
     ///
     /// - Precondition: `axis` is in `-rank..<rank`.
     public func normalized(axis: Int) -> Int {
-        precondition(axis >= -count && axis < count, "axis \(axis) does not exist in \(self)")
+        require(axis >= -count && axis < count, "axis \(axis) does not exist in \(self)")
         return axis < 0 ? axis + count : axis
     }
 
@@ -57,12 +57,12 @@ extension Shape: RandomAccessCollection {
 
     public subscript(axis: Int) -> Int {
         get {
-            precondition(axis >= 0 && axis < count, "axis \(axis) does not exist in \(self)")
+            require(axis >= 0 && axis < count, "axis \(axis) does not exist in \(self)")
             return Int(extents[axis])
         }
         set {
-            precondition(axis >= 0 && axis < count, "axis \(axis) does not exist in \(self)")
-            precondition(newValue >= 0 && newValue <= Int32.max, "extent \(newValue) out of range")
+            require(axis >= 0 && axis < count, "axis \(axis) does not exist in \(self)")
+            require(newValue >= 0 && newValue <= Int32.max, "extent \(newValue) out of range")
             extents[axis] = Int32(truncatingIfNeeded: newValue)
         }
     }

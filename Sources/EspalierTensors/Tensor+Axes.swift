@@ -3,7 +3,7 @@ extension Tensor {
     ///
     /// - Precondition: `order` is a permutation of the axes.
     public func permuted(_ order: [Int]) -> Tensor {
-        precondition(
+        require(
             order.sorted() == Array(0..<shape.rank), "\(order) is no permutation of \(shape)")
         let strides = shape.strides
         return strided(Shape(order.map { shape[$0] }), strides: order.map { strides[$0] })
@@ -14,7 +14,7 @@ extension Tensor {
     /// - Precondition: each axis, counted from the last, has the wanted extent or 1.
     public func broadcast(to target: Shape) -> Tensor {
         guard let strides = shape.broadcastStrides(to: target) else {
-            preconditionFailure("cannot broadcast \(shape) to \(target)")
+            fatalError("cannot broadcast \(shape) to \(target)")
         }
         return target == shape ? self : strided(target, strides: strides)
     }
@@ -36,7 +36,7 @@ extension Tensor {
     package func summed(to target: Shape) -> Tensor {
         guard target != shape else { return self }
         guard let strides = target.broadcastStrides(to: shape) else {
-            preconditionFailure("cannot sum \(shape) to \(target)")
+            fatalError("cannot sum \(shape) to \(target)")
         }
         var sums = [Double](repeating: 0, count: target.elementCount)
         let elements = span

@@ -37,7 +37,7 @@ public struct Tensor: Sendable {
     ///
     /// - Precondition: there are as many as the shape holds.
     public init(_ elements: [Float], shape: Shape) {
-        precondition(
+        require(
             elements.count == shape.elementCount,
             "\(elements.count) elements do not fill a tensor of shape \(shape)")
         unsafe self.init(shape) { target in
@@ -60,13 +60,13 @@ public struct Tensor: Sendable {
     ///
     /// - Precondition: there is exactly one.
     public var scalar: Float {
-        precondition(count == 1, "a tensor of shape \(shape) is not a scalar")
+        require(count == 1, "a tensor of shape \(shape) is not a scalar")
         return span[0]
     }
 
     /// The same elements under another shape of the same size; no copy.
     public func reshaped(to shape: Shape) -> Tensor {
-        precondition(
+        require(
             shape.elementCount == count, "cannot reshape \(self.shape) to \(shape): sizes differ")
         var result = self
         result.shape = shape

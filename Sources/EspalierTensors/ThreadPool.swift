@@ -192,6 +192,6 @@ private func startThread(_ body: @escaping () -> Void) {
             unsafe Unmanaged<Box>.fromOpaque(context).takeRetainedValue().body()
             return nil
         }, Unmanaged.passRetained(Box(body)).toOpaque())
-    precondition(status == 0, "cannot start a thread (error \(status))")
+    require(status == 0, "cannot start a thread (error \(status))")
     unsafe pthread_sigmask(SIG_SETMASK, &previous, nil)
 }

@@ -118,9 +118,10 @@ struct Meter {
     ) -> (ours: Sample, baseline: Sample) {
         var samples = [Sample(), Sample()]
         for round in 0...Meter.rounds {
-            for (index, body) in [ours, baseline].enumerated() {
+            for index in 0...1 {
                 prepare(index)
-                let times = time(body, for: seconds / Double(Meter.rounds))
+                let share = seconds / Double(Meter.rounds)
+                let times = index == 0 ? time(ours, for: share) : time(baseline, for: share)
                 // The first round warms up.
                 if round > 0 { samples[index].times += times }
             }

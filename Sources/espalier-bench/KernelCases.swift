@@ -47,7 +47,7 @@ enum KernelCases {
         }
     }
 
-    private typealias Call = (esp_kernels, Operands) -> Void
+    private typealias Call = @Sendable (esp_kernels, Operands) -> Void
 
     // One entry a kernel of kernels.def; `all` reports those that are missing.
     private static let calls: [String: Call] = unsafe [
@@ -129,7 +129,7 @@ enum KernelCases {
         }
         let fast = unsafe KernelTable.current
         let operands = unsafe Operands()
-        let times = unsafe meter.compare({ unsafe call(fast, operands) }, { unsafe call(scalar, operands) })
+        let times = meter.compare({ unsafe call(fast, operands) }, { unsafe call(scalar, operands) })
         return Measurement(
             name: "kernel/" + name, shape: "\(count) elements", threads: 1,
             median: times.ours.median, spread: times.ours.spread,

@@ -52,6 +52,9 @@ const esp_kernels *_Nullable esp_kernels_for(esp_isa isa);
 // The names in kernels.def, in order, closed by null.
 extern const char *_Nullable const esp_kernel_names[];
 
+// One of them, null after the last. Swift does not see arrays of unknown length.
+static inline const char *_Nullable esp_kernel_name(size_t index) { return esp_kernel_names[index]; }
+
 // Tells the CPU that this thread is waiting in a loop.
 static inline void esp_pause(void) {
 #if defined(__x86_64__)

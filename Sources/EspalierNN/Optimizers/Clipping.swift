@@ -31,7 +31,8 @@ public enum GradientClipping: Sendable, Hashable {
         for (entry, tensor) in zip(present, tensors) {
             switch self {
             case .norm(let limit), .largest(let limit):
-                let factor = min(1, limit / (norm + 1e-6))
+                let factor = limit / (norm + 1e-6)
+                // `min` would take 1 where the norm is NaN.
                 if factor < 1 || factor.isNaN {
                     gradients[entry.parameter] = Kernels.scale(tensor, by: factor)
                 }

@@ -1,8 +1,4 @@
-#if canImport(Glibc)
-    import Glibc
-#else
-    import Darwin
-#endif
+import EspalierTensors
 
 /// A sparsity that rises fast at first and slowly at the end:
 /// s(t) = final + (initial - final) (1 - (t - begin) / (end - begin))³, t floored to begin + k * every.
@@ -24,7 +20,7 @@ public struct CubicSparsity: Sendable, Hashable {
     ///
     /// - Precondition: begin <= end and every >= 1.
     public init(initial: Double = 0, final: Double, begin: Int, end: Int, every: Int) {
-        precondition(begin <= end && every >= 1, "sparsity rises from \(begin) to \(end)")
+        require(begin <= end && every >= 1, "sparsity rises from \(begin) to \(end)")
         self.initial = initial
         self.final = final
         self.begin = begin

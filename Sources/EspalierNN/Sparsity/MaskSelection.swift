@@ -57,9 +57,10 @@ public struct MaskSelection: Sendable, Hashable {
     public func masks(
         for candidates: [Candidate], sparsity: Double, random: RandomStream = RandomStream(seed: 0)
     ) -> [Mask] {
+        require((0...1).contains(sparsity), "a sparsity of \(sparsity) is not in 0...1")
         let grids = candidates.map { candidate in
             guard let grid = pattern.grid(over: candidate.value.shape) else {
-                preconditionFailure("\(pattern) do not divide a weight of \(candidate.value.shape)")
+                fatalError("\(pattern) do not divide a weight of \(candidate.value.shape)")
             }
             return grid
         }
@@ -136,7 +137,7 @@ public struct MaskSelection: Sendable, Hashable {
     }
 
     /// The element that would stand at `position` if `values` were sorted: 16 bits at a time from the top.
-    static func element(_ position: Int, of values: [UInt64]) -> UInt64 {
+    package static func element(_ position: Int, of values: [UInt64]) -> UInt64 {
         var position = position
         var (prefix, known): (UInt64, UInt64) = (0, 0)
         for shift in stride(from: 48, through: 0, by: -16) {

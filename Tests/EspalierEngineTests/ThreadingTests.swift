@@ -1,0 +1,86 @@
+import EspalierEngine
+import EspalierGraph
+import EspalierTensors
+import EspalierTesting
+import Testing
+
+/// Results and gradients are the same bits for one thread and for two. Serialized: the width is the
+/// process's.
+@Suite(.serialized) struct ThreadingTests {
+    private func expectSame(
+        _ inputs: [Tensor], mode: Mode = .training, _ body: ([Value]) -> Value
+    ) {
+        func run(_ width: Int) -> [Tensor] {
+            let previous = ThreadPool.shared.width
+            ThreadPool.shared.width = width
+            defer { ThreadPool.shared.width = previous }
+            let tape = Tape(mode: mode, random: RandomStream(seed: 2))
+            let values = inputs.map { tape.variable($0) }
+            let y = body(values)
+            let upstream = Fixtures.normal(y.shape, seed: 77)
+            return [y.tensor] + tape.gradients(of: y, upstream: upstream, for: values).values
+        }
+        let one = run(1)
+        for _ in 0..<3 {
+            for (index, (a, b)) in zip(one, run(2)).enumerated() {
+                #expect(a.isIdentical(to: b), "result \(index) of shape \(a.shape)")
+            }
+        }
+    }
+
+    private func normal(_ shape: Shape, _ seed: UInt64 = 1) -> Tensor {
+        Fixtures.normal(shape, seed: seed)
+    }
+
+    @Test func linear() {
+        for (rows, outputs, depth) in [(700, 130, 257), (64, 1_031, 211), (1_009, 10, 509)] {
+            expectSame([normal([rows, depth]), normal([outputs, depth], 2), normal([outputs], 3)]) {
+                $0[0].linear(weight: $0[1], bias: $0[2])
+            }
+        }
+    }
+
+    @Test func convolution() {
+        for (groups, kernel) in [(1, 3), (2, 3), (1, 1)] {
+            let x = normal([19, 29, 31, 16])
+            expectSame([x, normal([24, kernel, kernel, 16 / groups], 2), normal([24], 3)]) {
+                $0[0].conv2D(
+                    weight: $0[1], bias: $0[2],
+                    Op.Conv2D(padding: Padding2D(Size2D(kernel / 2)), groups: groups))
+            }
+        }
+    }
+
+    @Test func batchNorm() {
+        final class Owner {}
+        let moments = Op.BatchNorm.Moments(mean: normal([37], 5), variance: .zeros([37]))
+        let owner = Owner()
+        for mode in [Mode.training, .evaluation] {
+            expectSame([normal([4_099, 37]), normal([37], 2), normal([37], 3)], mode: mode) {
+                $0[0].batchNorm(
+                    weight: $0[1], bias: $0[2], running: moments, epsilon: 1e-2, owner: owner)
+            }
+        }
+    }
+
+    @Test func softmax() {
+        expectSame([normal([3_001, 101])]) { $0[0].softmax() }
+        expectSame([normal([3_001, 101])]) { $0[0].logSoftmax() }
+        expectSame([normal([101, 3_001])]) { $0[0].softmax(axis: 0) }
+    }
+
+    @Test func losses() {
+        let labels = IndexTensor(RandomStream(seed: 4).integers(5_003, below: 37).map(Int32.init))
+        expectSame([normal([5_003, 37])]) { $0[0].crossEntropy(labels, smoothing: 0.1) }
+        let teacher = normal([5_003, 37], 6)
+        expectSame([normal([5_003, 37])]) { $0[0].distillation(from: teacher, temperature: 3) }
+    }
+
+    @Test func theRest() {
+        let window = Window2D(kernel: Size2D(3), stride: Size2D(2), padding: Padding2D(Size2D(1)))
+        expectSame([normal([13, 33, 35, 17])]) { $0[0].maxPool2D(window) }
+        expectSame([normal([13, 33, 35, 17])]) { $0[0].averagePool2D(window) }
+        expectSame([normal([70_001])]) { $0[0].relu().dropout(0.3).scaled(by: 0.7) }
+        expectSame([normal([701, 101]), normal([101], 2)]) { $0[0] + $0[1] }
+    }
+}
