@@ -19,7 +19,8 @@ func library(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
 }
 
 func tests(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
-    .testTarget(name: name, dependencies: dependencies + ["EspalierTesting"], swiftSettings: settings)
+    .testTarget(
+        name: name, dependencies: dependencies + ["EspalierTesting"], swiftSettings: settings)
 }
 
 let yams: Target.Dependency = .product(name: "Yams", package: "Yams")
@@ -49,7 +50,12 @@ let package = Package(
         library("EspalierTensors", ["CEspalierKernels"]),
         library("EspalierKernels", ["EspalierTensors", "CEspalierKernels"]),
         library("EspalierGraph", ["EspalierTensors"]),
-        library("EspalierEngine", ["EspalierGraph", "EspalierKernels", "EspalierTensors", "COpenBLAS", "CEspalierKernels"]),
+        library(
+            "EspalierEngine",
+            [
+                "EspalierGraph", "EspalierKernels", "EspalierTensors", "COpenBLAS",
+                "CEspalierKernels",
+            ]),
         library(
             "EspalierNN",
             [
@@ -87,7 +93,10 @@ let package = Package(
         tests("EspalierDataTests", ["EspalierData", "EspalierTensors"]),
         tests(
             "EspalierTrainingTests",
-            ["EspalierTraining", "EspalierInterchange", "EspalierData", "EspalierNN", "EspalierTensors"]),
+            [
+                "EspalierTraining", "EspalierInterchange", "EspalierData", "EspalierNN",
+                "EspalierTensors",
+            ]),
         tests(
             "EspalierEngineTests",
             ["EspalierEngine", "EspalierGraph", "EspalierNN", "EspalierTensors"]),

@@ -24,7 +24,8 @@ public struct DatasetFolder: Sendable, Hashable {
     ///
     /// - Parameter places: Folders to look in, in order.
     /// - Throws: `DataError` with every place that was looked at.
-    public static func find(_ name: String, in places: [String]) throws(DataError) -> DatasetFolder {
+    public static func find(_ name: String, in places: [String]) throws(DataError) -> DatasetFolder
+    {
         for place in places {
             let folder = DatasetFolder(path: place + "/" + name)
             if folder.file(.train, "images-idx3") != nil { return folder }
@@ -46,7 +47,8 @@ public struct DatasetFolder: Sendable, Hashable {
         var found: [String] = []
         for name in names {
             guard let file = file(part, name) else {
-                throw DataError(path: path, "there is no file \(part.prefix)-\(name)-ubyte, nor with .gz")
+                throw DataError(
+                    path: path, "there is no file \(part.prefix)-\(name)-ubyte, nor with .gz")
             }
             found.append(file)
         }

@@ -37,7 +37,8 @@ public struct IDX: Sendable {
             let bytes = unsafe [UInt8](unsafeUninitializedCapacity: count) { buffer, initialized in
                 while initialized < count {
                     let wanted = UInt32(min(count - initialized, 1 << 20))
-                    let got = unsafe gzread(file, buffer.baseAddress?.advanced(by: initialized), wanted)
+                    let got = unsafe gzread(
+                        file, buffer.baseAddress?.advanced(by: initialized), wanted)
                     if got <= 0 {
                         var code: Int32 = 0
                         if let message = unsafe gzerror(file, &code), code != Z_OK {
@@ -56,13 +57,16 @@ public struct IDX: Sendable {
             throw DataError(path: path, "not an IDX file: it does not begin with two zero bytes")
         }
         guard magic[2] == 8 else {
-            throw DataError(path: path, "its elements have type \(magic[2]); 8, unsigned bytes, expected")
+            throw DataError(
+                path: path, "its elements have type \(magic[2]); 8, unsigned bytes, expected")
         }
         guard magic[3] == rank else {
             throw DataError(path: path, "it has \(magic[3]) axes; \(rank) expected")
         }
         let header = try read(4 * rank)
-        guard header.count == 4 * rank else { throw DataError(path: path, "its header is cut short") }
+        guard header.count == 4 * rank else {
+            throw DataError(path: path, "its header is cut short")
+        }
         var (extents, count) = ([Int](), 1)
         for axis in 0..<rank {
             let extent = header[4 * axis..<4 * axis + 4].reduce(0) { $0 << 8 | Int($1) }

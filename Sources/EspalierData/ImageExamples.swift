@@ -53,7 +53,9 @@ public struct ImageExamples: Sendable {
     ///
     /// The cut depends on the stream and the number of images alone, so that every use of a data set under one seed
     /// cuts off the same images.
-    public func split(share: Double, random: RandomStream) -> (rest: ImageExamples, part: ImageExamples) {
+    public func split(share: Double, random: RandomStream) -> (
+        rest: ImageExamples, part: ImageExamples
+    ) {
         let size = Int((share * Double(count)).rounded())
         let order = random.permutation(count)
         return (selecting(order.dropFirst(size).sorted()), selecting(order.prefix(size).sorted()))

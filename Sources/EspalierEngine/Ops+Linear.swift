@@ -41,7 +41,8 @@ extension Op.Linear: Differentiable {
                 unsafe reading(upstream, x) { dy, x in
                     unsafe BLAS.multiplyTiled(
                         BLAS.Operand(dy, pitch: outputs, transposed: true),
-                        BLAS.Operand(x, pitch: depth), into: dw, pitch: depth, rows: outputs, columns: depth, depth: rows)
+                        BLAS.Operand(x, pitch: depth), into: dw, pitch: depth, rows: outputs,
+                        columns: depth, depth: rows)
                 }
             }
         }

@@ -151,7 +151,8 @@ public final class Tape {
     ///
     /// - Precondition: `loss` has one element and is on this tape, which records.
     public func gradients(of loss: Value) -> Gradients {
-        let all = backward(from: loss, upstream: Tensor(repeating: 1, shape: loss.shape), keeping: [])
+        let all = backward(
+            from: loss, upstream: Tensor(repeating: 1, shape: loss.shape), keeping: [])
         require(loss.tensor.count == 1, "gradients of a value of shape \(loss.shape)")
         return all.parameters
     }

@@ -65,7 +65,8 @@ package struct Window2D: Sendable, Hashable {
                 image.height, kernel.height, stride.height, padding.top, padding.bottom,
                 dilation.height),
             let width = count(
-                image.width, kernel.width, stride.width, padding.left, padding.right, dilation.width)
+                image.width, kernel.width, stride.width, padding.left, padding.right, dilation.width
+            )
         else { return nil }
         return Size2D(height, width)
     }

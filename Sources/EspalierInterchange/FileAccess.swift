@@ -141,7 +141,8 @@ package enum FileAccess {
 }
 
 // `read` would name the method above.
-private func readDescriptor(_ descriptor: Int32, _ target: UnsafeMutableRawPointer?, _ count: Int) -> Int
+private func readDescriptor(_ descriptor: Int32, _ target: UnsafeMutableRawPointer?, _ count: Int)
+    -> Int
 {
     unsafe read(descriptor, target, count)
 }

@@ -67,7 +67,9 @@ public struct SafeTensors: Sendable {
         func fail(_ problem: String) -> FileError {
             FileError(path: path, problem + "; the file is damaged or not a safetensors file")
         }
-        guard bytes.count >= 8 else { throw fail("it has \(bytes.count) bytes, at least 8 expected") }
+        guard bytes.count >= 8 else {
+            throw fail("it has \(bytes.count) bytes, at least 8 expected")
+        }
         var length: UInt64 = 0
         for index in 0..<8 { length |= UInt64(bytes[index]) << (8 * index) }
         guard length <= UInt64(bytes.count - 8), length <= 100_000_000 else {
@@ -195,7 +197,8 @@ extension SafeTensors {
         case .u8, .bool: wide = unpack(data, UInt8.self) { Int64($0) }
         default:
             throw FileError(
-                path: path, "tensor '\(name)' has the type \(entry.type.rawValue), integers expected")
+                path: path,
+                "tensor '\(name)' has the type \(entry.type.rawValue), integers expected")
         }
         var narrow: [Int32] = []
         narrow.reserveCapacity(wide.count)

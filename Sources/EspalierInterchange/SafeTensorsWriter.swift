@@ -17,7 +17,8 @@ extension SafeTensors {
             data.reserveCapacity(4 * tensor.count)
             unsafe tensor.reading { elements in
                 #if _endian(little)
-                    let raw = unsafe UnsafeRawBufferPointer(start: elements, count: 4 * tensor.count)
+                    let raw = unsafe UnsafeRawBufferPointer(
+                        start: elements, count: 4 * tensor.count)
                     unsafe data.append(contentsOf: raw)
                 #else
                     #error("the format is little-endian")
@@ -36,7 +37,8 @@ extension SafeTensors {
 
         private mutating func append(_ entry: Entry) {
             require(
-                !entries.contains { $0.name == entry.name }, "two tensors are named '\(entry.name)'")
+                !entries.contains { $0.name == entry.name }, "two tensors are named '\(entry.name)'"
+            )
             entries.append(entry)
         }
 

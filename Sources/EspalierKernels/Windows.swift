@@ -6,8 +6,9 @@ extension Kernels {
     /// The largest of each window. [N, H, W, C] -> [N, OH, OW, C]
     ///
     /// `indices` holds the bits of Int32 pixel numbers, row * width + column, of the first largest.
-    package static func maxPool(_ x: Tensor, _ window: esp_window) -> (output: Tensor, indices: Tensor)
-    {
+    package static func maxPool(_ x: Tensor, _ window: esp_window) -> (
+        output: Tensor, indices: Tensor
+    ) {
         let images = x.shape[0]
         let shape: Shape = [
             images, Int(window.out_height), Int(window.out_width), Int(window.channels),
@@ -15,7 +16,8 @@ extension Kernels {
         let (inSize, outSize) = (x.count / max(images, 1), shape.elementCount / max(images, 1))
         var output = Tensor.zeros([0])
         let indices = unsafe Tensor(shape) { indices in
-            unsafe indices.withMemoryRebound(to: Int32.self, capacity: shape.elementCount) { indices in
+            unsafe indices.withMemoryRebound(to: Int32.self, capacity: shape.elementCount) {
+                indices in
                 output = unsafe Tensor(shape) { y in
                     unsafe x.reading { x in
                         ThreadPool.shared.forEachChunk(images) { n in
@@ -37,7 +39,8 @@ extension Kernels {
     ) -> Tensor {
         unsafe scatter(shape, from: dy) { dx, dy, n, inSize, outSize in
             unsafe indices.reading { indices in
-                unsafe indices.withMemoryRebound(to: Int32.self, capacity: (n + 1) * outSize) { indices in
+                unsafe indices.withMemoryRebound(to: Int32.self, capacity: (n + 1) * outSize) {
+                    indices in
                     unsafe withUnsafePointer(to: window) {
                         unsafe c.f32_max_pool_gradient($0, indices + n * outSize, dy, dx)
                     }

@@ -11,7 +11,9 @@ public enum ISA: String, CaseIterable, Sendable {
     case scalar, avx2, avx512
 
     /// Those that this CPU has, weakest first.
-    public static var available: [ISA] { allCases.filter { unsafe KernelTable.table(for: $0) != nil } }
+    public static var available: [ISA] {
+        allCases.filter { unsafe KernelTable.table(for: $0) != nil }
+    }
 
     /// The one in use: the strongest available, or the one that `ESPALIER_ISA` names.
     public static let current: ISA = {

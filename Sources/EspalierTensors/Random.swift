@@ -51,7 +51,8 @@ public struct RandomStream: Sendable, Hashable {
     /// The first `count` words, each uniform over all 32-bit values.
     public func words(_ count: Int) -> [UInt32] {
         let blocks = (count + 3) / 4
-        var result = unsafe [UInt32](unsafeUninitializedCapacity: blocks * 4) { buffer, initialized in
+        var result = unsafe [UInt32](unsafeUninitializedCapacity: blocks * 4) {
+            buffer, initialized in
             unsafe KernelTable.current.u32_philox(key, stream, 0, buffer.baseAddress, blocks)
             initialized = blocks * 4
         }

@@ -79,8 +79,9 @@ extension Shape {
     }
 
     /// Visits all indices in row-major order with the position that `strides` give them.
-    func forEachIndex(strides: [Int], position: inout Int, _ body: (_ flat: Int, _ position: Int) -> Void)
-    {
+    func forEachIndex(
+        strides: [Int], position: inout Int, _ body: (_ flat: Int, _ position: Int) -> Void
+    ) {
         guard elementCount > 0 else { return }
         guard count > 0 else { return body(0, position) }
         var index = [Int](repeating: 0, count: count)

@@ -1,5 +1,5 @@
-package import EspalierTraining
 import EspalierTensors
+package import EspalierTraining
 package import Foundation
 
 /// A run that takes a fraction of a second: small synthetic images, a small network, all the mechanisms.

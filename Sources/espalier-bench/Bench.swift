@@ -78,7 +78,8 @@ struct Measurement: Encodable {
         }.joined()
     }
 
-    static let header = columns(["case", "shape", "threads", "median", "spread", "rate", "ratio"])
+    static let header =
+        columns(["case", "shape", "threads", "median", "spread", "rate", "ratio"])
         + "against"
 
     var line: String {

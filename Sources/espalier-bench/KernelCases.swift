@@ -27,7 +27,9 @@ enum KernelCases {
             }
             // Room for nine columns a pixel.
             let room = 9 * KernelCases.count
-            unsafe (a, b, y, z) = unsafe (block(0, room), block(0, room), block(0, room), block(0, room))
+            unsafe (a, b, y, z) = unsafe (
+                block(0, room), block(0, room), block(0, room), block(0, room)
+            )
             for (index, value) in RandomStream(seed: 1).normal(KernelCases.count).enumerated() {
                 unsafe a[index] = value
                 unsafe b[index] = abs(value)
@@ -59,7 +61,9 @@ enum KernelCases {
         "f32_relu_gradient": { k, o in unsafe k.f32_relu_gradient(o.a, o.b, o.y, count) },
         "f32_exp": { k, o in unsafe k.f32_exp(o.a, o.y, count) },
         "f32_from_u8": { k, o in
-            unsafe UnsafeMutableRawPointer(o.words).withMemoryRebound(to: UInt8.self, capacity: count) {
+            unsafe UnsafeMutableRawPointer(o.words).withMemoryRebound(
+                to: UInt8.self, capacity: count
+            ) {
                 unsafe k.f32_from_u8($0, 0.1, o.y, count)
             }
         },
@@ -73,13 +77,16 @@ enum KernelCases {
         "f32_column_products": { k, o in
             unsafe k.f32_column_products(o.a, o.b, o.b, rows, columns, o.z)
         },
-        "f32_column_affine": { k, o in unsafe k.f32_column_affine(o.a, o.b, o.b, o.y, rows, columns) },
+        "f32_column_affine": { k, o in unsafe k.f32_column_affine(o.a, o.b, o.b, o.y, rows, columns)
+        },
         "f32_column_affine2": { k, o in
             unsafe k.f32_column_affine2(o.a, o.b, o.b, o.b, o.b, o.y, rows, columns)
         },
         "f32_softmax": { k, o in unsafe k.f32_softmax(1, o.a, o.y, rows, columns) },
         "f32_log_softmax": { k, o in unsafe k.f32_log_softmax(1, o.a, o.y, rows, columns) },
-        "f32_softmax_gradient": { k, o in unsafe k.f32_softmax_gradient(o.a, o.b, o.y, rows, columns) },
+        "f32_softmax_gradient": { k, o in
+            unsafe k.f32_softmax_gradient(o.a, o.b, o.y, rows, columns)
+        },
         "f32_log_softmax_gradient": { k, o in
             unsafe k.f32_log_softmax_gradient(o.a, o.b, o.y, rows, columns)
         },
@@ -96,12 +103,15 @@ enum KernelCases {
         "f32_sgd": { k, o in unsafe k.f32_sgd(o.sgd, o.a, o.y, o.z, count) },
         "f32_adamw": { k, o in unsafe k.f32_adamw(o.adamW, o.a, o.y, o.z, o.b, count) },
         "u32_philox": { k, o in
-            unsafe UnsafeMutableRawPointer(o.y).withMemoryRebound(to: UInt32.self, capacity: count) {
+            unsafe UnsafeMutableRawPointer(o.y).withMemoryRebound(to: UInt32.self, capacity: count)
+            {
                 unsafe k.u32_philox(1, 2, 3, $0, count / 4)
             }
         },
         "f32_keep": { k, o in
-            unsafe UnsafeMutableRawPointer(o.words).withMemoryRebound(to: UInt32.self, capacity: count) {
+            unsafe UnsafeMutableRawPointer(o.words).withMemoryRebound(
+                to: UInt32.self, capacity: count
+            ) {
                 unsafe k.f32_keep($0, 1 << 30, 2, o.y, count)
             }
         },
@@ -118,7 +128,9 @@ enum KernelCases {
             unsafe names.append(String(cString: name))
         }
         return names.map { name in
-            guard let call = unsafe calls[name] else { fatalError("kernel \(name) has no benchmark") }
+            guard let call = unsafe calls[name] else {
+                fatalError("kernel \(name) has no benchmark")
+            }
             return Benchmark(name: "kernel/" + name) { meter in unsafe measure(meter, name, call) }
         }
     }
@@ -129,7 +141,8 @@ enum KernelCases {
         }
         let fast = unsafe KernelTable.current
         let operands = unsafe Operands()
-        let times = meter.compare({ unsafe call(fast, operands) }, { unsafe call(scalar, operands) })
+        let times = meter.compare(
+            { unsafe call(fast, operands) }, { unsafe call(scalar, operands) })
         return Measurement(
             name: "kernel/" + name, shape: "\(count) elements", threads: 1,
             median: times.ours.median, spread: times.ours.spread,

@@ -19,7 +19,8 @@ enum ProductCases {
         }
     }
 
-    private static func measure(_ meter: Meter, rows: Int, columns: Int, depth: Int) -> Measurement {
+    private static func measure(_ meter: Meter, rows: Int, columns: Int, depth: Int) -> Measurement
+    {
         let random = RandomStream(seed: 1)
         let x = Tensor(random.child(0).normal(rows * depth), shape: [rows, depth])
         let weight = Tensor(random.child(1).normal(columns * depth), shape: [columns, depth])

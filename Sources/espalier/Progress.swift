@@ -47,7 +47,8 @@ final class Progress {
     }
 
     private func heading(_ stage: StageSummary, step: Int) -> String {
-        var text = "stage \(stage.stage): \(stage.parameters) parameters, \(stage.examples) examples"
+        var text =
+            "stage \(stage.stage): \(stage.parameters) parameters, \(stage.examples) examples"
         if stage.devExamples > 0 { text += ", \(stage.devExamples) for selection" }
         text += ", \(stage.epochs) epochs of \(stage.steps / max(stage.epochs, 1)) steps"
         if let teacher = stage.teacher { text += ", taught by \(teacher)" }

@@ -178,7 +178,8 @@ private func window(_ test: GoldenCase) -> Window2D {
     let back = [0, rank - 1] + Array(1..<rank - 1)
     let target: Op.CrossEntropy.Target =
         test.bool("soft", default: false)
-        ? .probabilities(try test.tensor("input.target")) : .classes(try test.integers("input.target"))
+        ? .probabilities(try test.tensor("input.target"))
+        : .classes(try test.integers("input.target"))
     let reductions: [String: Reduction] = ["none": .none, "sum": .sum]
     let attributes = Op.CrossEntropy(
         target: target,

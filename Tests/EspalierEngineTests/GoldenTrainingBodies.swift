@@ -113,7 +113,8 @@ private func trajectory(
     let steps = test.int("steps", default: 20)
     let rates = test.numbers("lrs")
     let base = Double(number(test.object("hyper"), "lr", 1))
-    var history = Dictionary(uniqueKeysWithValues: set.entries.map { ($0.name, [$0.parameter.value]) })
+    var history = Dictionary(
+        uniqueKeysWithValues: set.entries.map { ($0.name, [$0.parameter.value]) })
     for step in 0..<steps {
         if step == test.int("remask_at", default: -1) { try setMasks("input.mask2") }
         var gradients = Gradients()
@@ -131,7 +132,8 @@ private func trajectory(
         let states = history[entry.name] ?? []
         results["expected.\(entry.name)"] = .tensor(
             Tensor(
-                states.flatMap(\.elements), shape: Shape([states.count] + Array(entry.parameter.shape))))
+                states.flatMap(\.elements),
+                shape: Shape([states.count] + Array(entry.parameter.shape))))
         for (theirs, ours) in slots {
             if let state = optimizer.state.slots[ours]?[entry.name] {
                 results["expected.state.\(entry.name).\(theirs)"] = .tensor(state)
@@ -241,7 +243,9 @@ private func masks(_ test: GoldenCase, _ selection: MaskSelection) throws
         let gradients = tape.gradients(of: loss)
         if step == 0 {
             for entry in set.entries {
-                results["grad.\(entry.name)"] = gradients[entry.parameter].map { .tensor(theirs($0)) }
+                results["grad.\(entry.name)"] = gradients[entry.parameter].map {
+                    .tensor(theirs($0))
+                }
             }
         }
         optimizer.update(set, with: gradients, rate: number(train, "lr", 0.1))

@@ -127,12 +127,14 @@ import Testing
             let tiny = try TinyRun(in: folder)
             var steps = 0
             do {
-                try tiny.run("full", observe: { event in
-                    if case .stepped = event { steps += 1 }
-                    guard steps == 20 else { return }
-                    var limit = rlimit(rlim_cur: 6000, rlim_max: 6000)
-                    unsafe setrlimit(__rlimit_resource_t(RLIMIT_FSIZE.rawValue), &limit)
-                })
+                try tiny.run(
+                    "full",
+                    observe: { event in
+                        if case .stepped = event { steps += 1 }
+                        guard steps == 20 else { return }
+                        var limit = rlimit(rlim_cur: 6000, rlim_max: 6000)
+                        unsafe setrlimit(__rlimit_resource_t(RLIMIT_FSIZE.rawValue), &limit)
+                    })
             } catch {
                 FileHandle.standardError.write(Data("\(error)\n".utf8))
                 exit(7)

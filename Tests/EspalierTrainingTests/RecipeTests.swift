@@ -147,7 +147,8 @@ import Testing
             #expect(check("stages.student.start_from=task_teacher").contains("no masks to lock"))
             #expect(check("stages.student.distill.teacher=pretext_teacher") == "good")
             #expect(check("models.network.channels=[4, 4, 4]").contains("at most 2 fit"))
-            #expect(check("data.classes.dataset=nowhere").contains("there is no data set of this name"))
+            #expect(
+                check("data.classes.dataset=nowhere").contains("there is no data set of this name"))
             #expect(check("data.classes.classes=3").contains("label 3 (counted from 0) is 3"))
         }
     }

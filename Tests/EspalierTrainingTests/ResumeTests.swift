@@ -53,13 +53,16 @@ import Testing
                 [folder = folder as String, moment = moment as Moment, out = out as String] in
                 var seen = 0
                 let tiny = try TinyRun(in: folder)
-                try tiny.run(out, observe: { event in
-                    guard Self.kind(event) == moment.kind else { return }
-                    if seen == moment.number { kill(getpid(), SIGKILL) }
-                    seen += 1
-                })
+                try tiny.run(
+                    out,
+                    observe: { event in
+                        guard Self.kind(event) == moment.kind else { return }
+                        if seen == moment.number { kill(getpid(), SIGKILL) }
+                        seen += 1
+                    })
             }
-            try tiny.run(out, resumes: FileManager.default.fileExists(atPath: "\(folder)/\(out)/run.json"))
+            try tiny.run(
+                out, resumes: FileManager.default.fileExists(atPath: "\(folder)/\(out)/run.json"))
             let got = try tiny.files(out).filter { !$0.key.hasSuffix(".part") }
             #expect(got.keys.sorted() == expected.keys.sorted(), "\(moment)")
             for (name, data) in expected { #expect(got[name] == data, "\(name) after \(moment)") }
@@ -111,7 +114,9 @@ import Testing
             try tiny.run("run")
             let files = try tiny.files("run")
             #expect(throws: (any Error).self) { try tiny.run("run") }
-            #expect(throws: (any Error).self) { try tiny.run("run", set: ["seed=4"], resumes: true) }
+            #expect(throws: (any Error).self) {
+                try tiny.run("run", set: ["seed=4"], resumes: true)
+            }
             #expect(throws: (any Error).self) { try tiny.run("none", resumes: true) }
             #expect(try tiny.files("run") == files)
         }

@@ -11,7 +11,9 @@ import Testing
     /// Names of masked tensors, their masks and values, in a network file or checkpoint.
     private func masks(_ path: String) throws -> [String: Mask] {
         let file = try NetworkFile(contentsOf: path)
-        return ParameterSet(file.network).entries.reduce(into: [:]) { $0[$1.name] = $1.parameter.mask }
+        return ParameterSet(file.network).entries.reduce(into: [:]) {
+            $0[$1.name] = $1.parameter.mask
+        }
     }
 
     @Test("T10.2: the pattern is locked in every step, and what is pruned is exactly +0")
@@ -23,25 +25,29 @@ import Testing
             var pattern: [String: Mask]?
             var first: Tensor?
             var last: Tensor?
-            try tiny.run("run", set: set, observe: { event in
-                guard case .writing(let path, .renamed) = event, path.hasSuffix("student/last.safetensors"),
-                    !path.contains("sparse_student"), let file = try? SafeTensors(contentsOf: path)
-                else { return }
-                guard let masks = try? self.masks(path) else { return }
-                #expect(masks == pattern ?? masks)
-                pattern = masks
-                for (name, mask) in masks {
-                    for key in [name, "optimizer.momentum." + name] {
-                        guard let values = try? file.tensor(key).elements else { continue }
-                        for index in values.indices where !mask.isLive(index) {
-                            #expect(values[index].bitPattern == 0)
+            try tiny.run(
+                "run", set: set,
+                observe: { event in
+                    guard case .writing(let path, .renamed) = event,
+                        path.hasSuffix("student/last.safetensors"),
+                        !path.contains("sparse_student"),
+                        let file = try? SafeTensors(contentsOf: path)
+                    else { return }
+                    guard let masks = try? self.masks(path) else { return }
+                    #expect(masks == pattern ?? masks)
+                    pattern = masks
+                    for (name, mask) in masks {
+                        for key in [name, "optimizer.momentum." + name] {
+                            guard let values = try? file.tensor(key).elements else { continue }
+                            for index in values.indices where !mask.isLive(index) {
+                                #expect(values[index].bitPattern == 0)
+                            }
+                            checked += 1
                         }
-                        checked += 1
                     }
-                }
-                last = try? file.tensor("hidden.weight")
-                first = first ?? last
-            })
+                    last = try? file.tensor("hidden.weight")
+                    first = first ?? last
+                })
             let start = try masks(folder + "/run/sparse_student/best.safetensors")
             #expect(pattern == start && !start.isEmpty)
             #expect(checked > 50)
@@ -102,10 +108,14 @@ import Testing
             func bytes(_ stage: String) -> Data? {
                 FileManager.default.contents(atPath: "\(folder)/run/\(stage)/best.safetensors")
             }
-            let result = try tiny.run("run", observe: { event in
-                if case .stageEnded(let stage) = event { before[stage] = bytes(stage) }
-            })
-            for stage in ["pretext_teacher", "task_teacher"] { #expect(before[stage] == bytes(stage)) }
+            let result = try tiny.run(
+                "run",
+                observe: { event in
+                    if case .stageEnded(let stage) = event { before[stage] = bytes(stage) }
+                })
+            for stage in ["pretext_teacher", "task_teacher"] {
+                #expect(before[stage] == bytes(stage))
+            }
             #expect(bytes("pretext_teacher") != bytes("task_teacher"))
             let student = try NetworkFile(contentsOf: folder + "/run/student/best.safetensors")
             let lineage = student.description.lineage

@@ -94,7 +94,8 @@ public struct MaskSelection: Sendable, Hashable {
 
     // A rank orders as its score does: 0 for what is pruned, else one more than the bits of a float that is
     // not negative, or a lot.
-    private func ranks(_ candidate: Candidate, _ grid: BlockGrid, _ random: RandomStream) -> [UInt64]
+    private func ranks(_ candidate: Candidate, _ grid: BlockGrid, _ random: RandomStream)
+        -> [UInt64]
     {
         var ranks: [UInt64]
         switch criterion {

@@ -46,7 +46,9 @@ package struct GoldenCase {
         (attributes[key] as? NSNumber)?.doubleValue ?? value
     }
 
-    package func int(_ key: String, default value: Int) -> Int { Int(number(key, default: Double(value))) }
+    package func int(_ key: String, default value: Int) -> Int {
+        Int(number(key, default: Double(value)))
+    }
 
     package func bool(_ key: String, default value: Bool) -> Bool {
         (attributes[key] as? NSNumber)?.boolValue ?? value
@@ -149,7 +151,9 @@ private struct View {
     }
 
     mutating func apply(_ step: [Any]) throws {
-        func int(_ index: Int) -> Int? { index < step.count ? (step[index] as? NSNumber)?.intValue : nil }
+        func int(_ index: Int) -> Int? {
+            index < step.count ? (step[index] as? NSNumber)?.intValue : nil
+        }
         switch step.first as? String {
         case "transpose":
             var order = Array(shape.indices)

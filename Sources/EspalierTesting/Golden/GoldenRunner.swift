@@ -57,7 +57,8 @@ package struct GoldenRunner {
         return report
     }
 
-    private static func check(_ test: GoldenCase, _ got: [String: GoldenResult]) throws -> [String] {
+    private static func check(_ test: GoldenCase, _ got: [String: GoldenResult]) throws -> [String]
+    {
         var problems: [String] = []
         for name in test.results {
             switch got[name] {
@@ -70,7 +71,6 @@ package struct GoldenRunner {
         return problems
     }
 }
-
 
 /// A computed result.
 package enum GoldenResult {

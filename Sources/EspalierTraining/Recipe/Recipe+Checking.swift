@@ -30,7 +30,9 @@ extension Recipe {
         for stage in stages {
             guard let data = loaded[stage.data.value] else { continue }
             let start = try? start(of: stage, shapes, problems)
-            guard let network = network(for: stage, start: start?.network, data, problems) else { continue }
+            guard let network = network(for: stage, start: start?.network, data, problems) else {
+                continue
+            }
             shapes[stage.name.value] = network
             let parameters = ParameterSet(network)
             let steps = (data.train.count + stage.batch - 1) / stage.batch
@@ -38,7 +40,8 @@ extension Recipe {
                 names: parameters.entries.map(\.name), parameters: parameters, stepsPerEpoch: steps,
                 problems)
             let startsMasked =
-                stage.startFrom.map { masked.contains($0.value) || (start?.isMasked ?? false) } ?? false
+                stage.startFrom.map { masked.contains($0.value) || (start?.isMasked ?? false) }
+                ?? false
             if stage.locksMasks, start != nil, !startsMasked {
                 problems.add(
                     "'lock_masks': '\(stage.startFrom?.value ?? "")' has no masks to lock",

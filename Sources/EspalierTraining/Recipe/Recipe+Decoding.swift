@@ -62,7 +62,9 @@ extension Recipe {
                 let merged = defaults.map { item.merging(defaults: $0) } ?? item
                 if let stage = Stage(merged, problems) { stages.append(stage) }
             }
-            if items.isEmpty { problems.add("a recipe needs at least one stage", at: node.position) }
+            if items.isEmpty {
+                problems.add("a recipe needs at least one stage", at: node.position)
+            }
         }
         report = fields.node("report").flatMap { Report($0, problems) }
         fields.finish()
@@ -117,7 +119,8 @@ extension Recipe.Data {
         }
         source =
             named.map { Located(value: .named($0.value), position: $0.position) }
-            ?? Located(value: .folder(folder?.value ?? ""), position: folder?.position ?? node.position)
+            ?? Located(
+                value: .folder(folder?.value ?? ""), position: folder?.position ?? node.position)
         task = fields.choice("task", ImageTask.self) ?? .classes
         dev = fields.double("dev", in: 0...0.9) ?? 0.1
         classes = fields.int("classes", in: 2...1_000_000)
@@ -130,7 +133,8 @@ extension Recipe.Data {
 
 extension Augmentation {
     // `shift` and `turn` may stand alone; amounts are given as `shift: 2`, `noise: 0.05`.
-    fileprivate mutating func add(_ node: RecipeNode, _ task: ImageTask, _ problems: RecipeProblems) {
+    fileprivate mutating func add(_ node: RecipeNode, _ task: ImageTask, _ problems: RecipeProblems)
+    {
         let known = ["shift", "noise", "quarter_turns"]
         func turn(at position: RecipePosition) {
             if task == .rotation {

@@ -88,7 +88,10 @@ public struct Recipe: Sendable {
 
     /// Which network a stage leaves.
     public enum Selection: String, Sendable, CaseIterable {
-        case best, last
+        /// That of the best pass on the dev part, once pruning has ended.
+        case best
+        /// That of the last pass.
+        case last
     }
 
     /// An update rule with its base rate.
@@ -113,7 +116,9 @@ public struct Recipe: Sendable {
 
     /// Weight decay, and the parameters without it.
     public struct Decay: Sendable, Hashable {
+        /// What weights are multiplied by, times the rate, and taken off.
         public var amount: Float
+        /// Patterns of parameters without it.
         public var except: [String]
     }
 

@@ -63,7 +63,8 @@ final class RecipeFields {
     func finish() {
         for field in fields where !asked.contains(field.key) {
             problems.add(
-                "unknown key '\(field.key)' in \(what); " + suggestion(for: field.key, among: asked),
+                "unknown key '\(field.key)' in \(what); "
+                    + suggestion(for: field.key, among: asked),
                 at: field.position)
         }
     }
@@ -90,7 +91,8 @@ final class RecipeFields {
     }
 
     /// One of the raw values of an enumeration.
-    func choice<Choice: RawRepresentable & CaseIterable>(_ key: String, _ type: Choice.Type) -> Choice?
+    func choice<Choice: RawRepresentable & CaseIterable>(_ key: String, _ type: Choice.Type)
+        -> Choice?
     where Choice.RawValue == String {
         guard let text = located(key) else { return nil }
         if let choice = Choice(rawValue: text.value) { return choice }
@@ -160,7 +162,9 @@ final class RecipeFields {
         return nil
     }
 
-    private func parse<Value>(_ key: String, _ expected: String, _ body: (String) -> Value?) -> Value? {
+    private func parse<Value>(_ key: String, _ expected: String, _ body: (String) -> Value?)
+        -> Value?
+    {
         guard let text = located(key) else { return nil }
         if let value = body(text.value) { return value }
         problems.add("'\(key)' must be \(expected), not '\(text.value)'", at: text.position)

@@ -50,7 +50,8 @@ indirect enum RecipeNode: Sendable {
 
     var position: RecipePosition {
         switch self {
-        case .scalar(_, let position), .sequence(_, let position), .mapping(_, let position): position
+        case .scalar(_, let position), .sequence(_, let position), .mapping(_, let position):
+            position
         }
     }
 
@@ -66,7 +67,8 @@ indirect enum RecipeNode: Sendable {
     var canonical: String {
         switch self {
         case .scalar(let text, _): return "\"" + text.replacing("\"", with: "\\\"") + "\""
-        case .sequence(let items, _): return "[" + items.map(\.canonical).joined(separator: ",") + "]"
+        case .sequence(let items, _):
+            return "[" + items.map(\.canonical).joined(separator: ",") + "]"
         case .mapping(let fields, _):
             let parts = fields.sorted { $0.key < $1.key }.map { "\($0.key):\($0.value.canonical)" }
             return "{" + parts.joined(separator: ",") + "}"
@@ -104,7 +106,8 @@ extension RecipeNode {
                 .composer(_, let problem, let mark, _):
                 throw fail("not YAML: \(problem)", mark)
             case .duplicatedKeysInMapping(let duplicates, let context):
-                throw fail("the key '\(duplicates.joined(separator: "', '"))' stands twice", context.mark)
+                throw fail(
+                    "the key '\(duplicates.joined(separator: "', '"))' stands twice", context.mark)
             default: throw fail("not YAML: \(error)")
             }
         }
@@ -121,9 +124,11 @@ extension RecipeNode {
             for byte in line.utf8 {
                 switch byte {
                 case UInt8(ascii: "["), UInt8(ascii: "{"): (flow, isStart) = (flow + 1, false)
-                case UInt8(ascii: "]"), UInt8(ascii: "}"): (flow, isStart) = (max(flow - 1, 0), false)
+                case UInt8(ascii: "]"), UInt8(ascii: "}"):
+                    (flow, isStart) = (max(flow - 1, 0), false)
                 case UInt8(ascii: " "), UInt8(ascii: "\t"): if isStart { leading += 1 }
-                case UInt8(ascii: "-"), UInt8(ascii: "?"), UInt8(ascii: ":"): if isStart { start += 1 }
+                case UInt8(ascii: "-"), UInt8(ascii: "?"), UInt8(ascii: ":"):
+                    if isStart { start += 1 }
                 default: isStart = false
                 }
                 deepest = max(deepest, flow + start + leading / 2)
@@ -192,7 +197,8 @@ extension RecipeNode {
         let path = assignment[..<equals].split(separator: ".").map(String.init)
         let text = String(assignment[assignment.index(after: equals)...])
         let value =
-            text.isEmpty ? .scalar("", position) : try RecipeNode.parse(text, source: position.source)
+            text.isEmpty
+            ? .scalar("", position) : try RecipeNode.parse(text, source: position.source)
         return try replacing(path[...], with: value.moved(to: position), position, fail)
     }
 
@@ -239,7 +245,8 @@ extension RecipeNode {
     }
 
     /// The tree with `$name` replaced by the variable of that name.
-    func substituting(_ variables: [String: RecipeNode], _ problems: inout [RecipeProblem]) -> RecipeNode
+    func substituting(_ variables: [String: RecipeNode], _ problems: inout [RecipeProblem])
+        -> RecipeNode
     {
         switch self {
         case .scalar(let text, let position):
@@ -298,7 +305,9 @@ private func distance(_ a: String, _ b: String) -> Int {
         var row = [i + 1]
         for j in 0..<b.count {
             var best = min(rows[i][j] + (a[i] == b[j] ? 0 : 1), rows[i][j + 1] + 1, row[j] + 1)
-            if i > 0, j > 0, a[i] == b[j - 1], a[i - 1] == b[j] { best = min(best, rows[i - 1][j - 1] + 1) }
+            if i > 0, j > 0, a[i] == b[j - 1], a[i - 1] == b[j] {
+                best = min(best, rows[i - 1][j - 1] + 1)
+            }
             row.append(best)
         }
         rows.append(row)

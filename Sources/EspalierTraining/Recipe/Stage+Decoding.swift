@@ -22,7 +22,8 @@ extension Recipe.Stage {
         data =
             fields.require("on").flatMap { _ in fields.located("on") }
             ?? Located(value: "", position: node.position)
-        epochs = fields.require("epochs").flatMap { _ in fields.int("epochs", in: 1...1_000_000) } ?? 1
+        epochs =
+            fields.require("epochs").flatMap { _ in fields.int("epochs", in: 1...1_000_000) } ?? 1
         batch = fields.int("batch", in: 1...1_000_000) ?? 64
         optimizer =
             fields.node("optimizer").flatMap { Recipe.OptimizerChoice($0, problems) }
@@ -36,7 +37,9 @@ extension Recipe.Stage {
         patience = nil
         if let node = fields.node("early_stop") {
             let inner = RecipeFields(node, "'early_stop'", problems)
-            patience = inner.require("patience").flatMap { _ in inner.int("patience", in: 1...1_000_000) }
+            patience = inner.require("patience").flatMap { _ in
+                inner.int("patience", in: 1...1_000_000)
+            }
             inner.finish()
         }
         selection = fields.choice("select", Recipe.Selection.self) ?? .best
@@ -54,7 +57,9 @@ extension Recipe.Stage {
         fields.finish()
         guard let name else { return nil }
         // The name becomes a folder.
-        let allowed = name.value.allSatisfy { $0.isASCII && ($0.isLetter || $0.isNumber || $0 == "_" || $0 == "-") }
+        let allowed = name.value.allSatisfy {
+            $0.isASCII && ($0.isLetter || $0.isNumber || $0 == "_" || $0 == "-")
+        }
         if !allowed || name.value.isEmpty {
             problems.add(
                 "a stage's name has letters, digits, _ and - only, not '\(name.value)'",
@@ -74,7 +79,8 @@ extension Recipe.OptimizerChoice {
             let word = choice.entries.first { !rules.contains($0.key) }
             problems.add(
                 "'optimizer' names one rule with its settings, such as {adamw: {rate: 1e-3}}; "
-                    + suggestion(for: word?.key ?? "", among: rules), at: word?.position ?? node.position)
+                    + suggestion(for: word?.key ?? "", among: rules),
+                at: word?.position ?? node.position)
             return nil
         }
         let fields = RecipeFields(entry.value, "'\(entry.key)'", problems)
@@ -89,7 +95,8 @@ extension Recipe.OptimizerChoice {
         }
         if entry.key == "sgd" {
             self = .sgd(
-                rate: float("rate", 0.1, in: 0...1000), momentum: float("momentum", 0.9, in: 0...0.9999),
+                rate: float("rate", 0.1, in: 0...1000),
+                momentum: float("momentum", 0.9, in: 0...0.9999),
                 nesterov: fields.bool("nesterov") ?? false, decay: decay(0))
         } else {
             self = .adamW(
@@ -118,7 +125,8 @@ extension Recipe.Distillation {
         let fields = RecipeFields(node, "'distill'", problems)
         defer { fields.finish() }
         weight = Float(fields.double("weight", in: 0...1000) ?? 0.5)
-        taskWeight = fields.double("task_weight", in: 0...1000).map(Float.init) ?? max(1 - weight, 0)
+        taskWeight =
+            fields.double("task_weight", in: 0...1000).map(Float.init) ?? max(1 - weight, 0)
         temperature = Float(fields.double("temperature", in: 0.01...1000) ?? 2)
         guard let teacher = fields.require("teacher").flatMap({ _ in fields.located("teacher") })
         else { return nil }
@@ -135,7 +143,8 @@ extension Recipe.Pruning {
         initial = fields.double("from", in: 0...1) ?? 0
         if initial > target { problems.add("'from' is above 'to'", at: node.position) }
         if let schedule = fields.located("schedule"), schedule.value != "cubic" {
-            problems.add("the schedule of pruning is cubic, not '\(schedule.value)'", at: schedule.position)
+            problems.add(
+                "the schedule of pruning is cubic, not '\(schedule.value)'", at: schedule.position)
         }
         (begin, end) = (.share(0), .share(0.6))
         if let node = fields.node("during") {
@@ -143,7 +152,8 @@ extension Recipe.Pruning {
                 begin = fields.span(items[0], "during") ?? begin
                 end = fields.span(items[1], "during") ?? end
             } else {
-                problems.add("'during' is a list of two points, such as [5%, 60%]", at: node.position)
+                problems.add(
+                    "'during' is a list of two points, such as [5%, 60%]", at: node.position)
             }
         }
         every = fields.span("every") ?? .steps(20)
@@ -163,7 +173,8 @@ extension Recipe.Pruning {
                 outer.finish()
             default:
                 problems.add(
-                    "'pattern' is unstructured or {block: {outputs: 1, inputs: 4}}", at: node.position)
+                    "'pattern' is unstructured or {block: {outputs: 1, inputs: 4}}",
+                    at: node.position)
             }
         }
         selection = MaskSelection(

@@ -29,7 +29,9 @@ public enum Machine {
     /// A page for people.
     public static var report: String {
         let wanted = environment("OPENBLAS_CORETYPE").map { "; OPENBLAS_CORETYPE=\($0) is ignored" }
-        let own = environment("ESPALIER_BLAS_CORE").map { "; asked for by ESPALIER_BLAS_CORE=\($0)" }
+        let own = environment("ESPALIER_BLAS_CORE").map {
+            "; asked for by ESPALIER_BLAS_CORE=\($0)"
+        }
         return """
             espalier \(Version.current)
             CPU                \(cpuName)

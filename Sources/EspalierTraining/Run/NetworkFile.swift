@@ -43,7 +43,9 @@ public struct NetworkFile: Sendable {
 
     /// Another network: its stage or file name, and its file's checksum.
     public struct Ancestor: Sendable, Codable, Equatable {
+        /// The stage, or the file.
         public var name: String
+        /// Of the file.
         public var checksum: String
     }
 
@@ -71,17 +73,21 @@ public struct NetworkFile: Sendable {
             description = try JSONDecoder().decode(Description.self, from: Data(json.utf8))
         } catch {
             throw FileError(
-                path: file.path, "its metadata does not describe a network; was it written by espalier?")
+                path: file.path,
+                "its metadata does not describe a network; was it written by espalier?")
         }
         guard description.version == 1 else {
             throw FileError(
                 path: file.path,
-                "its version is \(description.version), this program reads version 1; update espalier")
+                "its version is \(description.version), this program reads version 1; update espalier"
+            )
         }
         let limit = 1...1 << 24
         guard (1...3).contains(description.input.count),
             description.input.allSatisfy(limit.contains), limit.contains(description.classes)
-        else { throw FileError(path: file.path, "its input shape \(description.input) is impossible") }
+        else {
+            throw FileError(path: file.path, "its input shape \(description.input) is impossible")
+        }
         let network: Network
         do {
             network = try Network(
@@ -123,14 +129,17 @@ public struct NetworkFile: Sendable {
     }
 
     /// A file's content, to which a checkpoint adds its own.
-    static func writer(_ network: Network, _ description: Description) throws -> SafeTensors.Writer {
+    static func writer(_ network: Network, _ description: Description) throws -> SafeTensors.Writer
+    {
         var writer = SafeTensors.Writer()
         writer.metadata["espalier"] = try Self.json(description)
         writer.metadata["format"] = "espalier-network"
         let set = ParameterSet(network)
         for entry in set.entries {
             writer.add(entry.name, entry.parameter.value)
-            if let mask = entry.parameter.mask { writer.add(entry.name + ".mask", words: mask.words) }
+            if let mask = entry.parameter.mask {
+                writer.add(entry.name + ".mask", words: mask.words)
+            }
         }
         for (name, buffer) in set.buffers { writer.add(name, buffer.value) }
         return writer

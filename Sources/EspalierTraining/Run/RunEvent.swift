@@ -30,52 +30,75 @@ public enum WriteProgress: Sendable, Hashable {
 
 /// A stage in numbers.
 public struct StageSummary: Sendable, Encodable {
+    /// The kind of line in the log.
     public var event = "stage"
+    /// Its name.
     public var stage: String
-    /// Of the network.
+    /// Trainable numbers of the network.
     public var parameters: Int
     /// Weights that pruning may take, or that carry a mask.
     public var prunable: Int
+    /// Examples in a pass.
     public var examples: Int
+    /// Examples for selection.
     public var devExamples: Int
+    /// Passes over the data.
     public var epochs: Int
+    /// Optimizer steps of all passes.
     public var steps: Int
+    /// What it starts from.
     public var startFrom: String?
+    /// What teaches it.
     public var teacher: String?
-    /// Tensors taken over from the start, made anew, and left unused.
+    /// Tensors taken over from the start.
     public var taken: [String]
+    /// Tensors made anew.
     public var new: [String]
+    /// Tensors of the start that nobody took.
     public var unused: [String]
 }
 
 /// Where a stage stands after a step.
 public struct StepProgress: Sendable {
+    /// The stage's name.
     public var stage: String
-    /// Counted from 1.
+    /// The pass under way, counted from 1.
     public var epoch: Int
+    /// Passes of the stage.
     public var epochs: Int
-    /// Done in the stage.
+    /// Steps done in the stage.
     public var step: Int
+    /// Steps of the stage.
     public var steps: Int
     /// Mean over the pass so far.
     public var loss: Double
+    /// Share of the prunable weights that are pruned.
     public var sparsity: Double
-    /// Of the step.
+    /// Examples of the step.
     public var examples: Int
 }
 
 /// What a pass over the data gave: a line of the log.
 public struct EpochRecord: Sendable, Encodable {
+    /// The kind of line in the log.
     public var event = "epoch"
+    /// The stage's name.
     public var stage: String
-    /// Counted from 1.
+    /// The pass, counted from 1.
     public var epoch: Int
+    /// Steps done in the stage.
     public var step: Int
+    /// Mean over the pass.
     public var loss: Double
+    /// The learning rate of the last step.
     public var rate: Double
+    /// Share of the prunable weights that are pruned.
     public var sparsity: Double
+    /// Share of the dev part that the network classifies.
     public var devAccuracy: Double?
+    /// Mean cross-entropy on the dev part.
     public var devLoss: Double?
+    /// Whether it is the best pass so far.
     public var isBest: Bool
 }
 

@@ -44,7 +44,8 @@ struct RunFolder {
                 throw FileError(path: path, "there is no run to resume here; leave out --resume")
             }
             if FileAccess.exists(log) {
-                throw FileError(path: path, "the folder holds a run without run.json; give another --out")
+                throw FileError(
+                    path: path, "the folder holds a run without run.json; give another --out")
             }
             for stage in recipe.stages { try FileAccess.makeFolder("\(path)/\(stage.name.value)") }
             try FileAccess.writeAtomically(source, to: self.recipe)
@@ -73,7 +74,8 @@ struct RunFolder {
                 "the run was started by version \(before.version) on \(before.isa), OpenBLAS core "
                     + "\(before.blasCore); here it would go on with version \(now.version) on "
                     + "\(now.isa), core \(now.blasCore), and end in other bytes. "
-                    + "Set ESPALIER_ISA and ESPALIER_BLAS_CORE to those, or begin anew with another --out")
+                    + "Set ESPALIER_ISA and ESPALIER_BLAS_CORE to those, or begin anew with another --out"
+            )
         }
         for stage in recipe.stages { try FileAccess.makeFolder("\(path)/\(stage.name.value)") }
     }

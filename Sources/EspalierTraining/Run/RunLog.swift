@@ -23,7 +23,8 @@ final class RunLog {
         let present = lseek(descriptor, 0, SEEK_END)
         guard present >= length else {
             throw FileError(
-                path: path, "has \(present) bytes, the checkpoint knows of \(length); it was cut short")
+                path: path,
+                "has \(present) bytes, the checkpoint knows of \(length); it was cut short")
         }
         guard ftruncate(descriptor, off_t(length)) == 0 else {
             throw FileError(path: path, "cannot be shortened to what the checkpoint knows")
@@ -39,7 +40,9 @@ final class RunLog {
         let descriptor = unsafe open(path, O_WRONLY | O_APPEND | O_CLOEXEC)
         guard descriptor >= 0 else { throw FileError(path: path, "cannot be opened for writing") }
         defer { close(descriptor) }
-        let written = unsafe bytes.withUnsafeBytes { unsafe write(descriptor, $0.baseAddress, $0.count) }
+        let written = unsafe bytes.withUnsafeBytes {
+            unsafe write(descriptor, $0.baseAddress, $0.count)
+        }
         guard written == bytes.count else {
             _ = ftruncate(descriptor, off_t(length))
             throw FileError(path: path, "cannot be written: is the disk full?")

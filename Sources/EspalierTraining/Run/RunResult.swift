@@ -17,8 +17,9 @@ public struct RunResult: Sendable, Encodable {
     public var trainedAccuracy: Double?
     /// Share of the student's prunable weights that are exactly +0 under its masks.
     public var sparsity: Double?
-    /// Those weights, and all prunable ones.
+    /// The number of those weights.
     public var pruned: Int?
+    /// All weights of the student's masked parameters.
     public var prunable: Int?
     /// Wall-clock time of this call; a resumed run counts from its resume.
     public var seconds: Double
@@ -27,18 +28,25 @@ public struct RunResult: Sendable, Encodable {
 
     /// A stage's network.
     public struct Row: Sendable, Encodable {
+        /// The stage's name.
         public var stage: String
         /// What the report calls it.
         public var role: String?
+        /// The data that it was trained on.
         public var data: String
         /// Of the network that the stage left, on the dev part.
         public var devAccuracy: Double?
+        /// Share of the test part that it classifies, where the report names it.
         public var testAccuracy: Double?
+        /// The number of those examples.
         public var testCorrect: Int?
+        /// Examples of the test part.
         public var testCount: Int?
+        /// Trainable numbers.
         public var parameters: Int
-        /// Weights that are exactly +0 under a mask, and all weights of masked parameters.
+        /// Weights that are exactly +0 under a mask.
         public var pruned: Int
+        /// All weights of masked parameters.
         public var prunable: Int
         /// Optimizer steps of it and of what it started from.
         public var steps: Int
@@ -128,7 +136,8 @@ public struct RunResult: Sendable, Encodable {
 
 extension RunResult.Row {
     // Zeros are counted in the weights themselves, not taken from the masks.
-    fileprivate init(_ file: NetworkFile, _ stage: Recipe.Stage, role: String?, dev: Double?) throws {
+    fileprivate init(_ file: NetworkFile, _ stage: Recipe.Stage, role: String?, dev: Double?) throws
+    {
         let set = ParameterSet(file.network)
         var (zeros, total) = (0, 0)
         for entry in set.entries {

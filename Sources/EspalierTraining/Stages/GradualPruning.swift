@@ -10,7 +10,8 @@ struct GradualPruning {
     private let random: RandomStream
 
     /// The weights of a network that a recipe's pruning takes: matrices and filters, by its patterns.
-    static func candidates(_ pruning: Recipe.Pruning, in set: ParameterSet) -> [ParameterSet.Entry] {
+    static func candidates(_ pruning: Recipe.Pruning, in set: ParameterSet) -> [ParameterSet.Entry]
+    {
         set.entries.filter { entry in
             guard entry.parameter.shape.rank >= 2 else { return false }
             return (pruning.only?.match(entry.name) ?? true) && !pruning.except.match(entry.name)
@@ -71,7 +72,8 @@ struct GradualPruning {
             }
         }
         let pruned = entries.reduce(0) {
-            $0 + $1.parameter.value.count - ($1.parameter.mask?.liveCount ?? $1.parameter.value.count)
+            $0 + $1.parameter.value.count
+                - ($1.parameter.mask?.liveCount ?? $1.parameter.value.count)
         }
         return pruned == wanted ? nil : "\(pruned) weights are pruned, \(wanted) were asked for"
     }

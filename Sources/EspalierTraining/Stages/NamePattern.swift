@@ -34,7 +34,8 @@ extension Collection<Located<String>> {
 
     /// Reports patterns that match none of the names.
     func check(against names: [String], _ what: String, _ problems: RecipeProblems) {
-        for pattern in self where !names.contains(where: { NamePattern(pattern.value).matches($0) }) {
+        for pattern in self where !names.contains(where: { NamePattern(pattern.value).matches($0) })
+        {
             problems.add(
                 "\(what) '\(pattern.value)' matches no parameter; "
                     + suggestion(for: pattern.value, among: names), at: pattern.position)

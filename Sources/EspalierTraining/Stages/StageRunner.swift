@@ -34,7 +34,8 @@ final class StageRunner {
 
     /// A stage at its beginning, or where its checkpoint stands.
     init(
-        _ stage: Recipe.Stage, _ data: TaskData, _ context: RunContext, resuming checkpoint: Checkpoint?
+        _ stage: Recipe.Stage, _ data: TaskData, _ context: RunContext,
+        resuming checkpoint: Checkpoint?
     ) throws {
         let recipe = context.recipe
         self.stage = stage
@@ -249,7 +250,8 @@ final class StageRunner {
                 at: stage.name.position)
         }
         if let teacher, let distillation = stage.distillation {
-            if teacher.network.input != network.input || teacher.network.classes != network.classes {
+            if teacher.network.input != network.input || teacher.network.classes != network.classes
+            {
                 problems.add(
                     "the teacher takes \(teacher.network.input) to \(teacher.network.classes) classes, "
                         + "the student \(network.input) to \(network.classes)",
@@ -293,7 +295,8 @@ extension Recipe.Stage {
         for pattern in optimizer.decay.except
         where !names.contains(where: { NamePattern(pattern).matches($0) }) {
             problems.add(
-                "'no_decay' \(pattern) matches no parameter; " + suggestion(for: pattern, among: names),
+                "'no_decay' \(pattern) matches no parameter; "
+                    + suggestion(for: pattern, among: names),
                 at: name.position)
         }
         guard let pruning else { return }

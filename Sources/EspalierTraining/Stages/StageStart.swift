@@ -81,7 +81,9 @@ extension Recipe {
 extension RunFolder {
     /// The network file that a stage's name, or a path, stands for.
     func file(of reference: String, _ recipe: Recipe) -> String {
-        if recipe.stages.contains(where: { $0.name.value == reference }) { return network(reference) }
+        if recipe.stages.contains(where: { $0.name.value == reference }) {
+            return network(reference)
+        }
         return reference
     }
 }

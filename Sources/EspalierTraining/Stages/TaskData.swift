@@ -36,11 +36,13 @@ struct TaskData {
         }
         if task == .rotation, all.shape[0] != all.shape[1] {
             throw DataError(
-                path: folder.path, "images of \(all.shape[0])x\(all.shape[1]) cannot be turned; "
+                path: folder.path,
+                "images of \(all.shape[0])x\(all.shape[1]) cannot be turned; "
                     + "the task 'rotation' needs square ones")
         }
         if let own, own.shape != all.shape {
-            throw DataError(path: folder.path, "dev images \(own.shape), training images \(all.shape)")
+            throw DataError(
+                path: folder.path, "dev images \(own.shape), training images \(all.shape)")
         }
         input = all.shape
         let scale = Float(1 / largestPixel)
@@ -60,7 +62,8 @@ struct TaskData {
         let examples = try folder.load(.test)
         if task == .classes { try TaskData.check(examples, classes, folder.labelsFile(.test)) }
         guard examples.shape == input else {
-            throw DataError(path: folder.path, "test images \(examples.shape), training images \(input)")
+            throw DataError(
+                path: folder.path, "test images \(examples.shape), training images \(input)")
         }
         return ImageBatches(examples, task: task, scale: Float(1 / largestPixel))
     }
@@ -74,7 +77,9 @@ struct TaskData {
         switch source {
         case .folder(let path):
             let path = path.hasPrefix("/") || home.isEmpty ? path : home + "/" + path
-            guard FileAccess.exists(path) else { throw DataError(path: path, "there is no such folder") }
+            guard FileAccess.exists(path) else {
+                throw DataError(path: path, "there is no such folder")
+            }
             return DatasetFolder(path: path)
         case .named(let name):
             var places = [(home.isEmpty ? "." : home) + "/../datasets", "datasets"]
@@ -83,7 +88,8 @@ struct TaskData {
         }
     }
 
-    private static func classes(_ examples: ImageExamples, _ folder: DatasetFolder) throws(DataError)
+    private static func classes(_ examples: ImageExamples, _ folder: DatasetFolder)
+        throws(DataError)
         -> Int
     {
         let count = Int(examples.labels.max() ?? 0) + 1
@@ -103,7 +109,8 @@ struct TaskData {
         for (index, label) in examples.labels.enumerated() where Int(label) >= classes {
             throw DataError(
                 path: file,
-                "label \(index) (counted from 0) is \(label); labels from 0 to \(classes - 1) expected")
+                "label \(index) (counted from 0) is \(label); labels from 0 to \(classes - 1) expected"
+            )
         }
     }
 }

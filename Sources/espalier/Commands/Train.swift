@@ -45,7 +45,8 @@ struct Train: ParsableCommand {
             if let sparsity = result.sparsity, let pruned = result.pruned,
                 let prunable = result.prunable
             {
-                print("sparsity \(Train.text(sparsity)) (\(pruned) of \(prunable) prunable weights)")
+                print(
+                    "sparsity \(Train.text(sparsity)) (\(pruned) of \(prunable) prunable weights)")
             }
             print("seconds \(Train.text(result.seconds, digits: 1))")
             print("everything is in \(folder)")
