@@ -58,27 +58,57 @@ package enum BLAS {
         rows: Int, columns: Int, depth: Int
     ) {
         _ = core
-        let byRows = rows >= columns
-        let tile = tileExtent(long: max(rows, columns), short: min(rows, columns), depth: depth)
-        ThreadPool.shared.forEachRange(byRows ? rows : columns, grain: tile) { range in
-            if byRows {
-                unsafe multiply(
-                    a.from(row: range.lowerBound), b, into: c + range.lowerBound * pitch,
-                    pitch: pitch, rows: range.count, columns: columns, depth: depth)
-            } else {
-                unsafe multiply(
-                    a, b.from(column: range.lowerBound), into: c + range.lowerBound, pitch: pitch,
-                    rows: rows, columns: range.count, depth: depth)
-            }
+        let grid = TileGrid(rows: rows, columns: columns, depth: depth)
+        ThreadPool.shared.forEachChunk(grid.count) { index in
+            let (rows, columns) = grid.tile(index)
+            unsafe multiply(
+                a.from(row: rows.lowerBound), b.from(column: columns.lowerBound),
+                into: c + rows.lowerBound * pitch + columns.lowerBound, pitch: pitch,
+                rows: rows.count, columns: columns.count, depth: depth)
         }
     }
 
-    /// Tiles of at least 4 million operations, so that packing the shared operand again stays cheap, at most
-    /// sixteen of them, along the longer side in multiples of 16.
-    static func tileExtent(long: Int, short: Int, depth: Int) -> Int {
-        let operations = 2 * Double(long) * Double(short) * Double(depth)
-        let tiles = min(max(Int(operations / 4e6), 1), 16)
-        return max(((long + tiles - 1) / tiles + 15) / 16 * 16, 16)
+    /// A product's tiles: the largest squares that leave enough of them to share out.
+    ///
+    /// A call packs both its operands: a tile of t x t spends about 1 / t of its time on that.
+    struct TileGrid {
+        private let rows: Int
+        private let columns: Int
+        private let tileRows: Int
+        private let tileColumns: Int
+        private var across: Int { (columns + tileColumns - 1) / tileColumns }
+
+        var count: Int { (rows + tileRows - 1) / tileRows * across }
+
+        init(rows: Int, columns: Int, depth: Int) {
+            (self.rows, self.columns) = (rows, columns)
+            let operations = 2 * Double(rows) * Double(columns) * Double(depth)
+            // Below a few million operations one call is over before another thread has begun.
+            var side = max(rows, columns, 1)
+            if operations > 3e6 {
+                let sides = [512, 384, 256, 192, 128]
+                side = sides.first { TileGrid.count(rows, columns, $0) >= 4 } ?? 64
+            }
+            tileRows = TileGrid.even(rows, side)
+            tileColumns = TileGrid.even(columns, side)
+        }
+
+        func tile(_ index: Int) -> (rows: Range<Int>, columns: Range<Int>) {
+            let (row, column) = (index / across * tileRows, index % across * tileColumns)
+            return (
+                row..<min(row + tileRows, rows), column..<min(column + tileColumns, columns)
+            )
+        }
+
+        private static func count(_ rows: Int, _ columns: Int, _ side: Int) -> Int {
+            (rows + side - 1) / side * ((columns + side - 1) / side)
+        }
+
+        // Equal parts of at most `side`, in multiples of 16.
+        private static func even(_ extent: Int, _ side: Int) -> Int {
+            let parts = max((extent + side - 1) / side, 1)
+            return max(((extent + parts - 1) / parts + 15) / 16 * 16, 16)
+        }
     }
 
     // MARK: - Core type
