@@ -41,7 +41,9 @@ let package = Package(
     targets: [
         .target(
             name: "CEspalierKernels",
-            exclude: ["table.inc", "vector.inc"]),
+            exclude: [
+                "int8.inc", "int8_avx2.inc", "int8_blocks.inc", "table.inc", "vector.inc",
+            ]),
         .systemLibrary(
             name: "COpenBLAS", pkgConfig: "openblas",
             providers: [.apt(["libopenblas-dev"]), .brew(["openblas"])]),
@@ -78,8 +80,8 @@ let package = Package(
         .executableTarget(
             name: "espalier-bench",
             dependencies: [
-                "EspalierTraining", "EspalierEngine", "EspalierNN", "EspalierTensors",
-                "CEspalierKernels", "COpenBLAS", argumentParser,
+                "EspalierTraining", "EspalierEngine", "EspalierNN", "EspalierKernels",
+                "EspalierTensors", "CEspalierKernels", "COpenBLAS", argumentParser,
             ],
             swiftSettings: settings),
         library(

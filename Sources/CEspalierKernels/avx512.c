@@ -1,4 +1,5 @@
 #if defined(__x86_64__)
+#include <immintrin.h>
 #include <math.h>
 #include <string.h>
 
@@ -12,6 +13,8 @@
 #pragma clang attribute push( \
     __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,sse4.2,crc32,popcnt"))), apply_to = function)
 #include "vector.inc"
+#include "int8.inc"
+#include "int8_blocks.inc"
 #pragma clang attribute pop
 #include "table.inc"
 #endif

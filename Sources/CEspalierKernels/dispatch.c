@@ -4,6 +4,7 @@ extern const esp_kernels esp_table__scalar;
 #if defined(__x86_64__)
 extern const esp_kernels esp_table__avx2;
 extern const esp_kernels esp_table__avx512;
+extern const esp_kernels esp_table__vnni;
 #endif
 
 const char *const esp_kernel_names[] = {
@@ -26,6 +27,9 @@ const esp_kernels *esp_kernels_for(esp_isa isa) {
         if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
             __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
             return &esp_table__avx512;
+        return NULL;
+    case ESP_ISA_VNNI:
+        if (esp_kernels_for(ESP_ISA_AVX512) && __builtin_cpu_supports("avx512vnni")) return &esp_table__vnni;
         return NULL;
 #endif
     default:

@@ -256,4 +256,82 @@ static uint32_t KERNEL(u8_crc32c)(uint32_t crc, const uint8_t *bytes, size_t n) 
     return ~crc;
 }
 
+static int32_t quantize(const esp_requantization *out, int32_t acc, size_t n) {
+    float scaled = (float)(acc + out->bias[n]) * out->scale[n];
+    // Clamped before it is rounded: the same for whole bounds, and safe for any size.
+    float low = (float)(out->low - out->zero_point), high = (float)(out->high - out->zero_point);
+    scaled = scaled < low ? low : scaled > high ? high : scaled;
+    return (int32_t)rintf(scaled) + out->zero_point;
+}
+
+static void KERNEL(u8s8_dense)(const esp_window *w, const esp_int8_dense *layer, const uint8_t *image, size_t first,
+                               size_t count, esp_out kind, void *y, size_t pitch) {
+    size_t channels = (size_t)w->channels, taps = (size_t)(w->kernel_height * w->kernel_width);
+    for (size_t p = first; p < first + count; p++)
+        for (size_t n = 0; n < (size_t)layer->out.outputs; n++) {
+            const int8_t *panel = layer->weights + n / 64 * 64 * taps * channels + n % 64 * 4;
+            int32_t acc = 0;
+            ESP_FOR_EACH_TAP(w, p, {
+                const uint8_t *x = at < 0 ? layer->pad : image + (size_t)at * (size_t)w->pitch;
+                for (size_t c = 0; c < channels; c++)
+                    acc += x[c] * panel[(tap * channels + c) / 4 * 256 + c % 4];
+            });
+            size_t i = (p - first) * pitch + n;
+            if (kind == ESP_OUT_U8) ((uint8_t *)y)[i] = (uint8_t)quantize(&layer->out, acc, n);
+            if (kind == ESP_OUT_F32) ((float *)y)[i] = (float)(acc + layer->out.bias[n]) * layer->out.scale[n];
+            if (kind == ESP_OUT_S32) ((int32_t *)y)[i] = acc + layer->out.bias[n];
+        }
+}
+
+static int32_t dot4(const uint8_t *x, int32_t value) {
+    int8_t weights[4];
+    memcpy(weights, &value, 4);
+    return x[0] * weights[0] + x[1] * weights[1] + x[2] * weights[2] + x[3] * weights[3];
+}
+
+static void KERNEL(u8s8_sparse_1x4)(const esp_int8_sparse *layer, const uint8_t *x, uint8_t *scratch, uint8_t *y) {
+    (void)scratch;
+    const uint16_t *index = layer->indices;
+    const int32_t *value = layer->values;
+    for (size_t g = 0; g < layer->groups; g++) {
+        for (size_t r = 0; r < 4; r++) {
+            size_t n = layer->rows[4 * g + r];
+            for (size_t t = 0; t < 64; t++) {
+                int32_t acc = 0;
+                for (size_t j = 0; j < layer->lengths[g]; j++)
+                    acc += dot4(x + index[4 * j + r] * 256u + t * 4, value[4 * j + r]);
+                y[n / 4 * 256 + t * 4 + n % 4] = (uint8_t)quantize(&layer->out, acc, n);
+            }
+        }
+        index += 4 * layer->lengths[g];
+        value += 4 * layer->lengths[g];
+    }
+}
+
+static void KERNEL(u8s8_sparse_4x4)(const esp_int8_sparse *layer, const uint8_t *x, uint8_t *y) {
+    const uint16_t *index = layer->indices;
+    const int32_t *value = layer->values;
+    for (size_t g = 0; g < layer->groups; g++) {
+        for (size_t r = 0; r < 4; r++)
+            for (size_t t = 0; t < 64; t++) {
+                int32_t acc = 0;
+                for (size_t j = 0; j < layer->lengths[g]; j++)
+                    acc += dot4(x + index[j] * 256u + t * 4, value[4 * j + r]);
+                y[g * 256 + t * 4 + r] = (uint8_t)quantize(&layer->out, acc, 4 * g + r);
+            }
+        index += layer->lengths[g];
+        value += 4 * layer->lengths[g];
+    }
+}
+
+static void KERNEL(u8_to_block)(const uint8_t *rows, size_t pitch, size_t tokens, size_t inputs, uint8_t *block) {
+    for (size_t k = 0; k < inputs; k++)
+        for (size_t t = 0; t < 64; t++) block[k / 4 * 256 + t * 4 + k % 4] = t < tokens ? rows[t * pitch + k] : 0;
+}
+
+static void KERNEL(u8_from_block)(const uint8_t *block, size_t tokens, size_t inputs, uint8_t *rows, size_t pitch) {
+    for (size_t t = 0; t < tokens; t++)
+        for (size_t k = 0; k < inputs; k++) rows[t * pitch + k] = block[k / 4 * 256 + t * 4 + k % 4];
+}
+
 #include "table.inc"

@@ -8,7 +8,7 @@ package import CEspalierKernels
 
 /// An instruction set that the kernels are compiled for.
 public enum ISA: String, CaseIterable, Sendable {
-    case scalar, avx2, avx512
+    case scalar, avx2, avx512, vnni
 
     /// Those that this CPU has, weakest first.
     public static var available: [ISA] {
@@ -37,6 +37,7 @@ package enum KernelTable {
         case .scalar: unsafe esp_kernels_for(ESP_ISA_SCALAR)
         case .avx2: unsafe esp_kernels_for(ESP_ISA_AVX2)
         case .avx512: unsafe esp_kernels_for(ESP_ISA_AVX512)
+        case .vnni: unsafe esp_kernels_for(ESP_ISA_VNNI)
         }
     }
 

@@ -26,7 +26,7 @@ struct Bench: ParsableCommand {
     func run() throws {
         if let threads { Machine.threads = threads }
         let meter = Meter(seconds: seconds)
-        let cases = ProductCases.all + StepCases.all + KernelCases.all
+        let cases = ProductCases.all + StepCases.all + Int8Cases.all + KernelCases.all
         if !json {
             print("\(Machine.report)\n")
             print(Measurement.header)

@@ -122,12 +122,17 @@ enum KernelCases {
         },
     ]
 
+    // Measured as whole layers by `Int8Cases`.
+    private static let layers = [
+        "u8s8_dense", "u8s8_sparse_1x4", "u8s8_sparse_4x4", "u8_to_block", "u8_from_block",
+    ]
+
     static var all: [Benchmark] {
         var names: [String] = []
         while let name = unsafe esp_kernel_name(names.count) {
             unsafe names.append(String(cString: name))
         }
-        return names.map { name in
+        return names.filter { !layers.contains($0) }.map { name in
             guard let call = unsafe calls[name] else {
                 fatalError("kernel \(name) has no benchmark")
             }

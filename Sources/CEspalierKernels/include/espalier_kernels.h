@@ -13,6 +13,7 @@ typedef enum {
     ESP_ISA_SCALAR = 0,
     ESP_ISA_AVX2 = 1,   // AVX2, FMA, CRC32
     ESP_ISA_AVX512 = 2, // AVX-512 F, BW, DQ, VL
+    ESP_ISA_VNNI = 3,   // AVX-512 with VNNI
 } esp_isa;
 
 // A window sliding over one channels-last image. `pitch` is the distance between two pixels in
@@ -25,6 +26,36 @@ typedef struct {
     int32_t pad_top, pad_left;
     int32_t dilation_y, dilation_x;
 } esp_window;
+
+// What becomes of an integer accumulator: acc += bias[n]; as a float it is acc * scale[n], one multiply; as a
+// code it is clamp(round_half_even(acc * scale[n]) + zero_point, low, high).
+typedef struct {
+    const int32_t *bias; // with the correction for the operand's zero point; padded to 64 outputs
+    const float *scale;  // padded likewise
+    int32_t outputs;
+    int32_t zero_point, low, high;
+} esp_requantization;
+
+typedef enum { ESP_OUT_U8 = 0, ESP_OUT_F32 = 1, ESP_OUT_S32 = 2 } esp_out;
+
+// A dense INT8 layer: weights as [outputs / 64][taps * channels / 4][64][4], zeros where there is no output.
+typedef struct {
+    const int8_t *weights;
+    const uint8_t *pad; // one pixel outside the image: the zero point, `channels` times
+    esp_requantization out;
+} esp_int8_dense;
+
+// A block-sparse INT8 layer. 1x4: groups of four rows of similar length, padded to the longest with zeros;
+// entry j of row i of a group is index[4 j + i] and value[4 j + i]. 4x4: a group is four consecutive outputs,
+// entry j is index[j] and value[4 j ..< 4 j + 4]. A value is four consecutive inputs, an index counts them in fours.
+typedef struct {
+    size_t groups;
+    const uint32_t *lengths;
+    const uint16_t *indices;
+    const int32_t *values;
+    const uint16_t *rows; // 1x4: the output of each row of each group
+    esp_requantization out;
+} esp_int8_sparse;
 
 // gain is 1 in the first step and 1 - dampening later.
 typedef struct {

@@ -1,0 +1,22 @@
+#if defined(__x86_64__)
+#include <immintrin.h>
+#include <math.h>
+#include <string.h>
+
+#include "espalier_kernels.h"
+
+#define ESP_ISA_SUFFIX vnni
+#define ESP_ISA ESP_ISA_VNNI
+#define ESP_ISA_NAME "vnni"
+#define ESP_VNNI
+// The vectors below are only passed to functions that are always inlined: there is no ABI to keep.
+#pragma clang diagnostic ignored "-Wpsabi"
+#pragma clang attribute push( \
+    __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,sse4.2,crc32,popcnt"))), \
+    apply_to = function)
+#include "vector.inc"
+#include "int8.inc"
+#include "int8_blocks.inc"
+#pragma clang attribute pop
+#include "table.inc"
+#endif

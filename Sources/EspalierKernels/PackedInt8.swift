@@ -1,0 +1,199 @@
+package import CEspalierKernels
+import EspalierTensors
+
+/// What becomes of the integer sums of a layer: see `esp_requantization`.
+package struct Requantization: Sendable {
+    /// Added to the sums; holds the correction for the operand's zero point. Padded to 64 outputs.
+    let bias: [Int32]
+    /// What a sum is multiplied by. Padded likewise.
+    let scale: [Float]
+    let outputs: Int
+    let zeroPoint: Int32
+    let low: Int32
+    let high: Int32
+
+    /// A table for `scale.count` outputs.
+    ///
+    /// - Parameter range: The codes of the result, within 0...255.
+    package init(
+        bias: [Int32], scale: [Float], zeroPoint: Int32, range: ClosedRange<Int32> = 0...255
+    ) {
+        require(bias.count == scale.count, "\(bias.count) biases, \(scale.count) scales")
+        require(range.lowerBound >= 0 && range.upperBound <= 255, "codes \(range)")
+        outputs = scale.count
+        let padding = (64 - outputs % 64) % 64
+        self.bias = bias + [Int32](repeating: 0, count: padding)
+        self.scale = scale + [Float](repeating: 0, count: padding)
+        self.zeroPoint = zeroPoint
+        (low, high) = (range.lowerBound, range.upperBound)
+    }
+
+    func withC<Result>(_ body: (esp_requantization) -> Result) -> Result {
+        unsafe bias.withUnsafeBufferPointer { bias in
+            unsafe scale.withUnsafeBufferPointer { scale in
+                unsafe body(
+                    esp_requantization(
+                        bias: bias.baseAddress, scale: scale.baseAddress, outputs: Int32(outputs),
+                        zero_point: zeroPoint, low: low, high: high))
+            }
+        }
+    }
+}
+
+/// INT8 weights as the dense kernel wants them: [outputs / 64][taps * channels / 4][64][4].
+package struct DenseInt8: Sendable {
+    /// Channels of one tap, a multiple of 4.
+    package let channels: Int
+    /// Taps of the window; 1 for a linear layer.
+    package let taps: Int
+    package let outputs: Int
+    private let weights: [Int8]
+    private let pad: [UInt8]
+    private let requantization: Requantization
+
+    /// Packs weights [outputs, taps, channels], row-major; channels are filled up to a multiple of 4.
+    ///
+    /// - Parameter inputZeroPoint: The code that stands for 0 in the operand, used outside images.
+    package init(
+        _ weights: [Int8], outputs: Int, taps: Int, channels: Int, inputZeroPoint: UInt8,
+        _ requantization: Requantization
+    ) {
+        require(weights.count == outputs * taps * channels, "\(weights.count) INT8 weights")
+        require(requantization.outputs == outputs, "\(requantization.outputs) scales")
+        let padded = (channels + 3) / 4 * 4
+        let panel = taps * padded * 64
+        var packed = [Int8](repeating: 0, count: (outputs + 63) / 64 * panel)
+        for output in 0..<outputs {
+            for tap in 0..<taps {
+                for channel in 0..<channels {
+                    let depth = tap * padded + channel
+                    let at = output / 64 * panel + depth / 4 * 256 + output % 64 * 4 + depth % 4
+                    packed[at] = weights[(output * taps + tap) * channels + channel]
+                }
+            }
+        }
+        (self.channels, self.taps, self.outputs) = (padded, taps, outputs)
+        self.weights = packed
+        pad = [UInt8](repeating: inputZeroPoint, count: padded)
+        self.requantization = requantization
+    }
+
+    /// Computes output pixels `first` ..< `first + count` of one image.
+    package func multiply(
+        _ kernels: esp_kernels, _ window: esp_window, image: UnsafePointer<UInt8>, first: Int,
+        count: Int, kind: esp_out, into y: UnsafeMutableRawPointer, pitch: Int
+    ) {
+        unsafe requantization.withC { out in
+            unsafe weights.withUnsafeBufferPointer { weights in
+                unsafe pad.withUnsafeBufferPointer { pad in
+                    var layer = unsafe esp_int8_dense(
+                        weights: weights.baseAddress, pad: pad.baseAddress, out: out)
+                    var window = window
+                    unsafe kernels.u8s8_dense(&window, &layer, image, first, count, kind, y, pitch)
+                }
+            }
+        }
+    }
+}
+
+/// INT8 weights in live blocks of 1x4 or 4x4, for operands in blocks of 64 tokens.
+package struct SparseInt8: Sendable {
+    package enum Block: Sendable, Hashable {
+        case oneByFour, fourByFour
+    }
+
+    package let block: Block
+    package let inputs: Int
+    package let outputs: Int
+    private let lengths: [UInt32]
+    private let indices: [UInt16]
+    private let values: [Int32]
+    private let rows: [UInt16]
+    private let requantization: Requantization
+
+    /// Packs the blocks of weights [outputs, inputs] that are not all zero.
+    ///
+    /// - Precondition: inputs are a multiple of 4 below 2^18, outputs a multiple of 4 below 2^16.
+    package init(
+        _ weights: [Int8], outputs: Int, inputs: Int, block: Block, _ requantization: Requantization
+    ) {
+        require(weights.count == outputs * inputs, "\(weights.count) INT8 weights")
+        require(
+            outputs % 4 == 0 && inputs % 4 == 0 && outputs < 65_535 && inputs / 4 <= 65_536,
+            "blocks of four do not divide \(outputs)x\(inputs)")
+        let quads = inputs / 4
+        func value(_ output: Int, _ quad: Int) -> Int32 {
+            (0..<4).reduce(0) {
+                $0 | Int32(UInt8(bitPattern: weights[output * inputs + 4 * quad + $1])) << (8 * $1)
+            }
+        }
+        var (lengths, indices, values) = ([UInt32](), [UInt16](), [Int32]())
+        var rows: [UInt16] = []
+        switch block {
+        case .fourByFour:
+            for group in 0..<outputs / 4 {
+                let before = indices.count
+                for quad in 0..<quads {
+                    let four = (0..<4).map { value(4 * group + $0, quad) }
+                    guard four.contains(where: { $0 != 0 }) else { continue }
+                    indices.append(UInt16(quad))
+                    values += four
+                }
+                lengths.append(UInt32(indices.count - before))
+            }
+        case .oneByFour:
+            let live = (0..<outputs).map { output in
+                (0..<quads).filter { value(output, $0) != 0 }
+            }
+            // Rows of similar length go together; a shorter one is filled up with zeros.
+            let order = (0..<outputs).sorted { (-live[$0].count, $0) < (-live[$1].count, $1) }
+            for group in stride(from: 0, to: outputs, by: 4) {
+                let members = order[group..<group + 4]
+                let length = members.map { live[$0].count }.max() ?? 0
+                lengths.append(UInt32(length))
+                rows += members.map { UInt16($0) }
+                for entry in 0..<length {
+                    for output in members {
+                        let isLive = entry < live[output].count
+                        indices.append(isLive ? UInt16(live[output][entry]) : 0)
+                        values.append(isLive ? value(output, live[output][entry]) : 0)
+                    }
+                }
+            }
+        }
+        (self.block, self.inputs, self.outputs) = (block, inputs, outputs)
+        (self.lengths, self.indices, self.values, self.rows) = (lengths, indices, values, rows)
+        self.requantization = requantization
+    }
+
+    /// Entries that are multiplied, filled-up ones included.
+    package var entries: Int { values.count }
+
+    /// Bytes of scratch that `multiply` needs.
+    package var scratchBytes: Int { outputs * 64 }
+
+    /// Computes one block of 64 tokens: x [inputs / 4][64][4] to y [outputs / 4][64][4].
+    package func multiply(
+        _ kernels: esp_kernels, _ x: UnsafePointer<UInt8>,
+        scratch: UnsafeMutablePointer<UInt8>, into y: UnsafeMutablePointer<UInt8>
+    ) {
+        unsafe requantization.withC { out in
+            unsafe indices.withUnsafeBufferPointer { indices in
+                unsafe values.withUnsafeBufferPointer { values in
+                    unsafe lengths.withUnsafeBufferPointer { lengths in
+                        unsafe rows.withUnsafeBufferPointer { rows in
+                            var layer = unsafe esp_int8_sparse(
+                                groups: lengths.count, lengths: lengths.baseAddress,
+                                indices: indices.baseAddress, values: values.baseAddress,
+                                rows: rows.baseAddress, out: out)
+                            switch block {
+                            case .oneByFour: unsafe kernels.u8s8_sparse_1x4(&layer, x, scratch, y)
+                            case .fourByFour: unsafe kernels.u8s8_sparse_4x4(&layer, x, y)
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,200 @@
+import CEspalierKernels
+import EspalierKernels
+import EspalierTensors
+import EspalierTraining
+import Foundation
+
+/// INT8 layers on one thread: the dense kernel against oneDNN's product, block-sparse ones against the dense kernel.
+enum Int8Cases {
+    private static let shapes = [(384, 1536), (1024, 1024)]
+
+    static var all: [Benchmark] {
+        shapes.flatMap { inputs, outputs in
+            [1, 16, 128].map { rows in
+                Benchmark(name: "int8/dense") { dense($0, rows, inputs, outputs) }
+            }
+                + [(SparseInt8.Block.oneByFour, "1x4"), (.fourByFour, "4x4")].flatMap {
+                    block, name in
+                    [0.8, 0.9, 0.95].map { sparsity in
+                        Benchmark(name: "int8/\(name)") {
+                            sparse($0, block, name, sparsity, 128, inputs, outputs)
+                        }
+                    }
+                }
+        }
+    }
+
+    private struct Layer {
+        let codes: [UInt8]
+        let weights: [Int8]
+        let table: Requantization
+        let window: esp_window
+
+        init(rows: Int, inputs: Int, outputs: Int, block: (Int, Int) = (1, 1), sparsity: Double = 0)
+        {
+            let random = RandomStream(seed: 5)
+            codes = random.words(rows * inputs).map { UInt8($0 & 255) }
+            // Exactly as many live blocks as the sparsity says, at random places.
+            let grid = (outputs / block.0, inputs / block.1)
+            let live = Set(
+                random.child(3).permutation(grid.0 * grid.1).prefix(
+                    Int((Double(grid.0 * grid.1) * (1 - sparsity)).rounded())))
+            weights = random.child(1).words(outputs * inputs).enumerated().map { index, word in
+                let block = index / inputs / block.0 * grid.1 + index % inputs / block.1
+                return live.contains(block) ? Int8(truncatingIfNeeded: word | 1) : 0
+            }
+            table = Requantization(
+                bias: [Int32](repeating: 100, count: outputs),
+                scale: [Float](repeating: 1e-4, count: outputs), zeroPoint: 30)
+            window = esp_window(
+                height: 1, width: Int32(rows), channels: Int32(inputs), pitch: Int32(inputs),
+                out_height: 1, out_width: Int32(rows), kernel_height: 1, kernel_width: 1,
+                stride_y: 1, stride_x: 1, pad_top: 0, pad_left: 0, dilation_y: 1, dilation_x: 1)
+        }
+    }
+
+    private static func dense(_ meter: Meter, _ rows: Int, _ inputs: Int, _ outputs: Int)
+        -> Measurement
+    {
+        let layer = Layer(rows: rows, inputs: inputs, outputs: outputs)
+        let packed = DenseInt8(
+            layer.weights, outputs: outputs, taps: 1, channels: inputs, inputZeroPoint: 0,
+            layer.table)
+        let kernels = unsafe KernelTable.current
+        var sums = [Int32](repeating: 0, count: rows * outputs)
+        var theirs = sums
+        let times = unsafe layer.codes.withUnsafeBufferPointer { x in
+            unsafe layer.weights.withUnsafeBufferPointer { w in
+                unsafe sums.withUnsafeMutableBytes { y in
+                    unsafe theirs.withUnsafeMutableBufferPointer { z in
+                        guard let x = x.baseAddress, let w = w.baseAddress, let y = y.baseAddress,
+                            let z = z.baseAddress
+                        else { fatalError("empty operands") }
+                        return meter.compare(
+                            {
+                                unsafe packed.multiply(
+                                    kernels, layer.window, image: x, first: 0, count: rows,
+                                    kind: ESP_OUT_S32, into: y, pitch: outputs)
+                            },
+                            {
+                                // oneDNN packs the weights in each call; there is no prepacked form of this product.
+                                unsafe OneDNN.multiply(x, w, z, rows, outputs, inputs)
+                            })
+                    }
+                }
+            }
+        }
+        if OneDNN.isInstalled, zip(sums, theirs).contains(where: { $0 != $1 + 100 }) {
+            fatalError("oneDNN's sums differ from ours")
+        }
+        return measurement(
+            "int8/dense", "\(rows)x\(outputs)x\(inputs)", times, rows * inputs * outputs,
+            OneDNN.isInstalled
+                ? "oneDNN's gemm_u8s8s32, one thread" : "nothing: oneDNN is not there")
+    }
+
+    private static func sparse(
+        _ meter: Meter, _ block: SparseInt8.Block, _ name: String, _ sparsity: Double, _ rows: Int,
+        _ inputs: Int, _ outputs: Int
+    ) -> Measurement {
+        let size = block == .oneByFour ? (1, 4) : (4, 4)
+        let layer = Layer(
+            rows: rows, inputs: inputs, outputs: outputs, block: size, sparsity: sparsity)
+        let sparse = SparseInt8(
+            layer.weights, outputs: outputs, inputs: inputs, block: block, layer.table)
+        let dense = DenseInt8(
+            layer.weights, outputs: outputs, taps: 1, channels: inputs, inputZeroPoint: 0,
+            layer.table)
+        let kernels = unsafe KernelTable.current
+        let blocks = (rows + 63) / 64
+        // Activations stay in blocks between sparse layers.
+        var (x, y) = (
+            [UInt8](repeating: 1, count: blocks * inputs * 64),
+            [UInt8](repeating: 0, count: blocks * outputs * 64)
+        )
+        var scratch = [UInt8](repeating: 0, count: sparse.scratchBytes)
+        var z = [UInt8](repeating: 0, count: rows * outputs)
+        let times = unsafe x.withUnsafeMutableBufferPointer { x in
+            unsafe y.withUnsafeMutableBufferPointer { y in
+                unsafe scratch.withUnsafeMutableBufferPointer { scratch in
+                    unsafe z.withUnsafeMutableBytes { z in
+                        unsafe layer.codes.withUnsafeBufferPointer { codes in
+                            guard let x = x.baseAddress, let y = y.baseAddress,
+                                let scratch = scratch.baseAddress, let z = z.baseAddress,
+                                let codes = codes.baseAddress
+                            else { fatalError("empty operands") }
+                            for block in 0..<blocks {
+                                unsafe kernels.u8_to_block(
+                                    codes + block * 64 * inputs, inputs, min(64, rows - block * 64),
+                                    inputs, x + block * 64 * inputs)
+                            }
+                            return meter.compare(
+                                {
+                                    for block in 0..<blocks {
+                                        unsafe sparse.multiply(
+                                            kernels, x + block * 64 * inputs, scratch: scratch,
+                                            into: y + block * 64 * outputs)
+                                    }
+                                },
+                                {
+                                    unsafe dense.multiply(
+                                        kernels, layer.window, image: codes, first: 0, count: rows,
+                                        kind: ESP_OUT_U8, into: z, pitch: outputs)
+                                })
+                        }
+                    }
+                }
+            }
+        }
+        return measurement(
+            "int8/\(name)", "\(rows)x\(outputs)x\(inputs) \(Int((100 * sparsity).rounded())) %",
+            times,
+            rows * inputs * outputs, "our dense INT8")
+    }
+
+    private static func measurement(
+        _ name: String, _ shape: String, _ times: (ours: Meter.Sample, baseline: Meter.Sample),
+        _ products: Int, _ baseline: String
+    ) -> Measurement {
+        Measurement(
+            name: name, shape: shape, threads: 1, median: times.ours.median,
+            spread: times.ours.spread, rate: 2 * Double(products) / times.ours.median * 1e-9,
+            unit: "GOP/s", baseline: baseline, baselineMedian: times.baseline.median,
+            ratio: times.baseline.median / times.ours.median)
+    }
+}
+
+/// Debian's oneDNN, loaded where it is installed: only benchmarks know it.
+enum OneDNN {
+    private typealias Gemm =
+        @convention(c) (
+            CChar, CChar, CChar, Int, Int, Int, Float, UnsafePointer<UInt8>, Int, UInt8,
+            UnsafePointer<Int8>, Int, Int8, Float, UnsafeMutablePointer<Int32>, Int,
+            UnsafePointer<Int32>
+        ) -> Int32
+
+    static var isInstalled: Bool { unsafe gemm != nil }
+
+    /// y [rows, outputs] = x [rows, inputs] w [outputs, inputs]ᵀ
+    static func multiply(
+        _ x: UnsafePointer<UInt8>, _ w: UnsafePointer<Int8>, _ y: UnsafeMutablePointer<Int32>,
+        _ rows: Int, _ outputs: Int, _ inputs: Int
+    ) {
+        var offset: Int32 = 0
+        _ = unsafe gemm?(
+            CChar(UInt8(ascii: "N")), CChar(UInt8(ascii: "T")), CChar(UInt8(ascii: "F")), rows,
+            outputs, inputs, 1, x, inputs, 0, w, inputs, 0, 0, y, outputs, &offset)
+    }
+
+    private static let gemm: Gemm? = {
+        // Read when its thread pool is made.
+        unsafe setenv("OMP_NUM_THREADS", "1", 1)
+        for name in ["libdnnl.so.2", "libdnnl.so.3", "libdnnl.so"] {
+            guard let library = unsafe dlopen(name, RTLD_NOW),
+                let symbol = unsafe dlsym(library, "dnnl_gemm_u8s8s32")
+            else { continue }
+            return unsafe unsafeBitCast(symbol, to: Gemm.self)
+        }
+        return nil
+    }()
+}
