@@ -42,7 +42,8 @@ let package = Package(
         .target(
             name: "CEspalierKernels",
             exclude: [
-                "int8.inc", "int8_avx2.inc", "int8_blocks.inc", "table.inc", "vector.inc",
+                "int8.inc", "int8_avx2.inc", "int8_blocks.inc", "quantize.inc", "table.inc",
+                "vector.inc",
             ]),
         .systemLibrary(
             name: "COpenBLAS", pkgConfig: "openblas",
@@ -101,7 +102,10 @@ let package = Package(
             ]),
         tests(
             "EspalierEngineTests",
-            ["EspalierEngine", "EspalierGraph", "EspalierNN", "EspalierTensors"]),
+            [
+                "EspalierEngine", "EspalierGraph", "EspalierNN", "EspalierTensors",
+                "EspalierKernels",
+            ]),
         tests(
             "EspalierNNTests",
             [

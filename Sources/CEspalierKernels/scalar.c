@@ -256,6 +256,36 @@ static uint32_t KERNEL(u8_crc32c)(uint32_t crc, const uint8_t *bytes, size_t n) 
     return ~crc;
 }
 
+// The code before it is cut off, as a whole float.
+static float rounded_code(const esp_quantizer *q, float x) { return rintf(x / q->scale) + (float)q->zero_point; }
+
+static void KERNEL(f32_fake_quantize)(const esp_quantizer *q, const float *x, float *y, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        float code = rounded_code(q, x[i]);
+        code = code < (float)q->low ? (float)q->low : code > (float)q->high ? (float)q->high : code;
+        y[i] = (code - (float)q->zero_point) * q->scale;
+    }
+}
+
+static void KERNEL(f32_fake_quantize_gradient)(const esp_quantizer *q, const float *x, const float *dy, float *dx,
+                                               size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        float code = rounded_code(q, x[i]);
+        dx[i] = code >= (float)q->low && code <= (float)q->high ? dy[i] : 0;
+    }
+}
+
+static void KERNEL(f32_quantize_u8)(const esp_quantizer *q, const float *x, uint8_t *y, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        float code = rounded_code(q, x[i]);
+        y[i] = (uint8_t)(code > (float)q->high ? q->high : code > (float)q->low ? (int32_t)code : q->low);
+    }
+}
+
+static void KERNEL(u8_dequantize)(const esp_quantizer *q, const uint8_t *x, float *y, size_t n) {
+    for (size_t i = 0; i < n; i++) y[i] = (float)(x[i] - q->zero_point) * q->scale;
+}
+
 static int32_t quantize(const esp_requantization *out, int32_t acc, size_t n) {
     float scaled = (float)(acc + out->bias[n]) * out->scale[n];
     // Clamped before it is rounded: the same for whole bounds, and safe for any size.

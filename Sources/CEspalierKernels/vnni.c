@@ -15,6 +15,7 @@
     __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,sse4.2,crc32,popcnt"))), \
     apply_to = function)
 #include "vector.inc"
+#include "quantize.inc"
 #include "int8.inc"
 #include "int8_blocks.inc"
 #pragma clang attribute pop

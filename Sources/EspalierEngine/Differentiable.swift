@@ -46,6 +46,7 @@ extension Op {
         case .add(let op): op
         case .scale(let op): op
         case .mask(let op): op
+        case .fakeQuantize(let op): op
         case .relu(let op): op
         case .linear(let op): op
         case .conv2D(let op): op

@@ -34,6 +34,17 @@ extension Op.ApplyMask: Differentiable {
     }
 }
 
+extension Op.FakeQuantize: Differentiable {
+    func forward(_ inputs: [Tensor], _ context: inout ForwardContext) -> Tensor {
+        context.keep(inputs[0])
+        return Kernels.fakeQuantize(inputs[0], parameters)
+    }
+
+    func gradients(_ upstream: Tensor, _ saved: Saved) -> [Tensor?] {
+        [Kernels.fakeQuantizeGradient(saved.tensors[0], upstream: upstream, parameters)]
+    }
+}
+
 extension Op.ReLU: Differentiable {
     func forward(_ inputs: [Tensor], _ context: inout ForwardContext) -> Tensor {
         let y = Kernels.relu(inputs[0])

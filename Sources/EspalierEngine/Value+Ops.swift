@@ -12,6 +12,11 @@ extension Value {
         tape.apply(.scale(Op.Scale(factor: factor)), self)
     }
 
+    /// The values on the grid of their codes; the gradient passes straight through.
+    package func fakeQuantized(_ parameters: QuantizationParameters) -> Value {
+        tape.apply(.fakeQuantize(Op.FakeQuantize(parameters: parameters)), self)
+    }
+
     /// max(x, 0)
     public func relu() -> Value { tape.apply(.relu(Op.ReLU()), self) }
 

@@ -8,6 +8,7 @@ package enum Op: Sendable {
     case add(Add)
     case scale(Scale)
     case mask(ApplyMask)
+    case fakeQuantize(FakeQuantize)
     case relu(ReLU)
     case linear(Linear)
     case conv2D(Conv2D)
@@ -68,6 +69,27 @@ extension Op {
         package func outputShape(_ inputs: [Shape]) throws(ShapeError) -> Shape {
             guard inputs[0] == mask.shape else {
                 throw ShapeError("mask: a mask of shape \(mask.shape) for a tensor of \(inputs[0])")
+            }
+            return inputs[0]
+        }
+    }
+
+    /// Values on the grid of their codes. The gradient passes straight through where a code is in range.
+    ///
+    /// Jacob et al., "Quantization and training of neural networks", CVPR 2018.
+    package struct FakeQuantize: Operation {
+        package let parameters: QuantizationParameters
+
+        package init(parameters: QuantizationParameters) { self.parameters = parameters }
+
+        package func outputShape(_ inputs: [Shape]) throws(ShapeError) -> Shape {
+            if case .channel(let axis) = parameters.scheme.granularity {
+                guard axis >= 0, axis < inputs[0].rank, inputs[0][axis] == parameters.scales.count
+                else {
+                    throw ShapeError(
+                        "fake quantization: \(parameters.scales.count) scales along axis \(axis) of "
+                            + "\(inputs[0])")
+                }
             }
             return inputs[0]
         }

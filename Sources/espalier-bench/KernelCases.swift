@@ -18,6 +18,7 @@ enum KernelCases {
         let window: UnsafeMutablePointer<esp_window>
         let sgd: UnsafeMutablePointer<esp_sgd>
         let adamW: UnsafeMutablePointer<esp_adamw>
+        let quantizer: UnsafeMutablePointer<esp_quantizer>
 
         init() {
             func block<Element>(_ value: Element, _ count: Int) -> UnsafeMutablePointer<Element> {
@@ -42,6 +43,8 @@ enum KernelCases {
                     height: 16, width: 16, channels: 64, pitch: 64, out_height: 16, out_width: 16,
                     kernel_height: 3, kernel_width: 3, stride_y: 1, stride_x: 1, pad_top: 1,
                     pad_left: 1, dilation_y: 1, dilation_x: 1), 1)
+            unsafe quantizer = block(
+                esp_quantizer(scale: 0.02, zero_point: 90, low: 0, high: 255), 1)
             unsafe sgd = block(
                 esp_sgd(rate: 1e-9, momentum: 0.9, gain: 1, decay: 0, nesterov: false), 1)
             unsafe adamW = block(
@@ -102,6 +105,20 @@ enum KernelCases {
         },
         "f32_sgd": { k, o in unsafe k.f32_sgd(o.sgd, o.a, o.y, o.z, count) },
         "f32_adamw": { k, o in unsafe k.f32_adamw(o.adamW, o.a, o.y, o.z, o.b, count) },
+        "f32_fake_quantize": { k, o in unsafe k.f32_fake_quantize(o.quantizer, o.a, o.y, count) },
+        "f32_fake_quantize_gradient": { k, o in
+            unsafe k.f32_fake_quantize_gradient(o.quantizer, o.a, o.b, o.y, count)
+        },
+        "f32_quantize_u8": { k, o in
+            unsafe UnsafeMutableRawPointer(o.y).withMemoryRebound(to: UInt8.self, capacity: count) {
+                unsafe k.f32_quantize_u8(o.quantizer, o.a, $0, count)
+            }
+        },
+        "u8_dequantize": { k, o in
+            unsafe UnsafeMutableRawPointer(o.a).withMemoryRebound(to: UInt8.self, capacity: count) {
+                unsafe k.u8_dequantize(o.quantizer, $0, o.y, count)
+            }
+        },
         "u32_philox": { k, o in
             unsafe UnsafeMutableRawPointer(o.y).withMemoryRebound(to: UInt32.self, capacity: count)
             {

@@ -7,6 +7,7 @@ import Testing
 @Suite struct GoldenTests {
     @Test func allCases() throws {
         let bodies = goldenBodies.merging(goldenTrainingBodies) { first, _ in first }
+            .merging(goldenQuantizationBodies) { first, _ in first }
         var total = GoldenRunner.Report()
         for folder in GoldenRunner.folders(package: Fixtures.packageRoot) {
             let report = try GoldenRunner.run(folder, bodies)

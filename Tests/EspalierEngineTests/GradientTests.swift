@@ -100,6 +100,21 @@ private func checks(of op: Op) -> [GradientCase] {
                 $0[0].linear(weight: $0[0].tape.parameter(weight), bias: nil)
             }
         ]
+    case .fakeQuantize:
+        // A step of whole codes moves the result by as much, or not at all outside the range.
+        let scheme = QuantizationScheme(
+            bits: 4, isSigned: true, isSymmetric: true, granularity: .channel(axis: 1))
+        let parameters = QuantizationParameters(
+            scheme: scheme, scales: [0.125, 0.25, 0.5], zeroPoints: [0, 0, 0])
+        let x = Tensor(
+            [-40, -12.3, -4.2, -0.4, 0.3, 4.6, 15.7, 30, 1.2, -2.7, 22, -3.1].enumerated().map {
+                Float($1) * parameters.scales[$0 % 3]
+            }, shape: [4, 3])
+        return [
+            GradientCase(name: "fake quantization", inputs: [x], step: 0.5) {
+                $0[0].fakeQuantized(parameters)
+            }
+        ]
     case .relu:
         return [GradientCase(name: "relu", inputs: [distinct([4, 7])]) { $0[0].relu() }]
     case .linear:
@@ -221,6 +236,10 @@ private func checks(of op: Op) -> [GradientCase] {
 private let ops: [Op] = [
     .add(Op.Add()), .scale(Op.Scale(factor: 1)),
     .mask(Op.ApplyMask(mask: Mask(words: [], shape: [0]))),
+    .fakeQuantize(
+        Op.FakeQuantize(
+            parameters: QuantizationParameters(
+                scheme: .activations(bits: 8), scales: [1], zeroPoints: [0]))),
     .relu(Op.ReLU()), .linear(Op.Linear()), .conv2D(Op.Conv2D()),
     .maxPool2D(Op.MaxPool2D(window: windowed(1, 1, 0))),
     .averagePool2D(Op.AveragePool2D(window: windowed(1, 1, 0))),

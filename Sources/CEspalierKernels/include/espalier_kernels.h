@@ -27,6 +27,12 @@ typedef struct {
     int32_t dilation_y, dilation_x;
 } esp_window;
 
+// code = clamp(round_half_even(x / scale) + zero_point, low, high), and x' = (code - zero_point) scale.
+typedef struct {
+    float scale;
+    int32_t zero_point, low, high;
+} esp_quantizer;
+
 // What becomes of an integer accumulator: acc += bias[n]; as a float it is acc * scale[n], one multiply; as a
 // code it is clamp(round_half_even(acc * scale[n]) + zero_point, low, high).
 typedef struct {
