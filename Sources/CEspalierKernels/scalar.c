@@ -39,10 +39,6 @@ static void KERNEL(f32_exp)(const float *x, float *y, size_t n) {
     for (size_t i = 0; i < n; i++) y[i] = expf(x[i]);
 }
 
-static void KERNEL(f32_from_u8)(const uint8_t *x, float factor, float *y, size_t n) {
-    for (size_t i = 0; i < n; i++) y[i] = factor * (float)x[i];
-}
-
 static void KERNEL(f32_mask)(const uint64_t *words, const float *x, float *y, size_t n) {
     for (size_t i = 0; i < n; i++) y[i] = words[i / 64] >> (i % 64) & 1 ? x[i] : 0;
 }

@@ -33,7 +33,7 @@ public struct DatasetFolder: Sendable, Hashable {
         throw DataError(
             path: name,
             "there is no data set of this name in \(places.joined(separator: ", ")); "
-                + "set ESPALIER_DATA to the folder that holds it, or give `folder:`")
+                + "set ESPALIER_DATA to the folder that holds it, or name the folder itself")
     }
 
     /// Whether it has a part.
@@ -41,18 +41,20 @@ public struct DatasetFolder: Sendable, Hashable {
 
     /// Reads a part.
     ///
+    /// - Parameter needsLabels: Whether labels are read; without, all are 0.
     /// - Throws: `DataError` where files are missing or damaged.
-    public func load(_ part: Part) throws(DataError) -> ImageExamples {
-        let names = ["images-idx3", "labels-idx1"]
-        var found: [String] = []
-        for name in names {
-            guard let file = file(part, name) else {
-                throw DataError(
-                    path: path, "there is no file \(part.prefix)-\(name)-ubyte, nor with .gz")
-            }
-            found.append(file)
+    public func load(_ part: Part, needsLabels: Bool = true) throws(DataError) -> ImageExamples {
+        let images = try existingFile(part, "images-idx3")
+        guard needsLabels else { return try ImageExamples(images: images) }
+        return try ImageExamples(images: images, labels: existingFile(part, "labels-idx1"))
+    }
+
+    private func existingFile(_ part: Part, _ name: String) throws(DataError) -> String {
+        guard let file = file(part, name) else {
+            throw DataError(
+                path: path, "there is no file \(part.prefix)-\(name)-ubyte, nor with .gz")
         }
-        return try ImageExamples(images: found[0], labels: found[1])
+        return file
     }
 
     /// The labels file of a part, for messages.

@@ -1,5 +1,11 @@
 import CZlib
 
+#if canImport(Glibc)
+    import Glibc
+#else
+    import Darwin
+#endif
+
 /// Data that cannot be used: which file or recipe entry, and why.
 public struct DataError: Error, CustomStringConvertible {
     /// The file or folder.
@@ -28,10 +34,15 @@ public struct IDX: Sendable {
     ///
     /// - Throws: `DataError` where it is missing, damaged, not of unsigned bytes or not of `rank` axes.
     public init(contentsOf path: String, rank: Int) throws(DataError) {
+        var information = stat()
+        guard unsafe stat(path, &information) == 0, information.st_mode & S_IFMT == S_IFREG else {
+            throw DataError(path: path, "cannot open it: no such file, or not a file")
+        }
         guard let file = unsafe gzopen(path, "rb") else {
             throw DataError(path: path, "cannot open it: no such file, or not readable")
         }
-        defer { unsafe gzclose(file) }
+        var isOpen = true
+        defer { if isOpen { unsafe gzclose(file) } }
         func read(_ count: Int) throws(DataError) -> [UInt8] {
             var failure: String?
             let bytes = unsafe [UInt8](unsafeUninitializedCapacity: count) { buffer, initialized in
@@ -89,6 +100,11 @@ public struct IDX: Sendable {
         }
         guard try read(1).isEmpty else {
             throw DataError(path: path, "it goes on after its \(count) elements \(extents)")
+        }
+        isOpen = false
+        // A stream that ends before its own checksum is only told of here.
+        guard unsafe gzclose_r(file) == Z_OK else {
+            throw DataError(path: path, "the file is damaged: its end is missing")
         }
         self.extents = extents
         self.bytes = bytes

@@ -40,6 +40,17 @@ public struct ImageExamples: Sendable {
             labels: classes.bytes.map(Int32.init))
     }
 
+    /// Reads images [N, H, W] in the IDX format; all labels are 0.
+    ///
+    /// - Throws: `DataError` where the file is missing or damaged.
+    public init(images: String) throws(DataError) {
+        let pixels = try IDX(contentsOf: images, rank: 3)
+        guard pixels.bytes.count > 0 else { throw DataError(path: images, "it holds no images") }
+        self.init(
+            shape: [pixels.extents[1], pixels.extents[2], 1], pixels: pixels.bytes,
+            labels: [Int32](repeating: 0, count: pixels.extents[0]))
+    }
+
     /// Some of the images, in the order of `indices`.
     public func selecting(_ indices: [Int]) -> ImageExamples {
         let size = shape.elementCount

@@ -117,18 +117,23 @@ package enum BLAS {
     // also takes new CPUs for old ones. Both are mended by choosing again before the first call.
     private static func chooseCore() -> String {
         openblas_set_num_threads(1)
-        let wanted: String?
         if let name = environment("ESPALIER_BLAS_CORE") {
-            wanted = name
-        } else {
-            wanted = bestCore(detected: coreName, forced: environment("OPENBLAS_CORETYPE") != nil)
+            detect(as: name)
+            guard coreName.lowercased() == name.lowercased() else {
+                endProcess(
+                    "ESPALIER_BLAS_CORE=\(name): this OpenBLAS does not have it, and chose \(coreName)"
+                )
+            }
+            return coreName
         }
-        if let wanted, wanted.lowercased() != coreName.lowercased() { select(wanted) }
+        // As if nothing were exported.
+        if environment("OPENBLAS_CORETYPE") != nil { detect(as: nil) }
+        if let better = betterCore(than: coreName) { detect(as: better) }
         return coreName
     }
 
     /// The core type for this CPU, or nil where OpenBLAS's own choice stands.
-    private static func bestCore(detected: String, forced: Bool) -> String? {
+    private static func betterCore(than detected: String) -> String? {
         let capable: [String]
         let fallback: String
         if unsafe KernelTable.table(for: .avx512) != nil {
@@ -146,19 +151,18 @@ package enum BLAS {
     }
 
     // Both functions exist only where OpenBLAS was built for several cores.
-    private static func select(_ name: String) {
+    private static func detect(as name: String?) {
         guard let quit = unsafe dlsym(nil, "gotoblas_dynamic_quit"),
             let initialize = unsafe dlsym(nil, "gotoblas_dynamic_init")
         else { return }
         typealias Function = @convention(c) () -> Void
-        let previous = environment("OPENBLAS_CORETYPE")
-        unsafe setenv("OPENBLAS_CORETYPE", name, 1)
-        unsafe unsafeBitCast(quit, to: Function.self)()
-        unsafe unsafeBitCast(initialize, to: Function.self)()
-        if let previous {
-            unsafe setenv("OPENBLAS_CORETYPE", previous, 1)
+        if let name {
+            unsafe setenv("OPENBLAS_CORETYPE", name, 1)
         } else {
             unsafe unsetenv("OPENBLAS_CORETYPE")
         }
+        unsafe unsafeBitCast(quit, to: Function.self)()
+        unsafe unsafeBitCast(initialize, to: Function.self)()
+        unsafe unsetenv("OPENBLAS_CORETYPE")
     }
 }

@@ -136,6 +136,47 @@ package enum FileAccess {
         }
     }
 
+    /// A file that one process at a time may hold; freed when the value goes, or the process ends.
+    package final class Lock {
+        private let descriptor: Int32
+
+        /// Takes hold of a file, made where it is missing.
+        ///
+        /// - Throws: `FileError` where another process holds it.
+        package init(_ path: String) throws(FileError) {
+            descriptor = unsafe open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o644)
+            guard descriptor >= 0 else { throw FileError(path: path, action: "create it") }
+            guard flock(descriptor, LOCK_EX | LOCK_NB) == 0 else {
+                close(descriptor)
+                throw FileError(path: path, "another process is at work in this folder")
+            }
+        }
+
+        deinit { close(descriptor) }
+    }
+
+    /// The names in a folder; none where it cannot be read.
+    package static func names(in folder: String) -> [String] {
+        guard let listing = unsafe opendir(folder) else { return [] }
+        defer { unsafe closedir(listing) }
+        var names: [String] = []
+        while let entry = unsafe readdir(listing) {
+            let name = unsafe withUnsafePointer(to: entry.pointee.d_name) {
+                unsafe $0.withMemoryRebound(to: CChar.self, capacity: 256) {
+                    unsafe String(cString: $0)
+                }
+            }
+            if name != ".", name != ".." { names.append(name) }
+        }
+        return names.sorted()
+    }
+
+    /// Whether a path is a folder.
+    package static func isFolder(_ path: String) -> Bool {
+        var information = stat()
+        return unsafe stat(path, &information) == 0 && information.st_mode & S_IFMT == S_IFDIR
+    }
+
     /// Whether something is there.
     package static func exists(_ path: String) -> Bool { unsafe access(path, F_OK) == 0 }
 }

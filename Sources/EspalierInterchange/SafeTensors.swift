@@ -128,6 +128,9 @@ public struct SafeTensors: Sendable {
         self.entries = entries
     }
 
+    /// The size of the whole file.
+    package var byteCount: Int { bytes.count }
+
     private struct Header: Decodable {
         struct Raw: Decodable {
             let dtype: String

@@ -78,16 +78,6 @@ extension Kernels {
         }
     }
 
-    /// factor * bytes, as a tensor of `shape`.
-    package static func convert(_ bytes: Span<UInt8>, factor: Float, shape: Shape) -> Tensor {
-        require(bytes.count == shape.elementCount, "\(bytes.count) bytes for \(shape)")
-        return unsafe Tensor(shape) { y in
-            unsafe bytes.withUnsafeBufferPointer {
-                unsafe c.f32_from_u8($0.baseAddress, factor, y, $0.count)
-            }
-        }
-    }
-
     private static func map(
         _ x: Tensor, _ kernel: (UnsafePointer<Float>, UnsafeMutablePointer<Float>, Int) -> Void
     ) -> Tensor {

@@ -11,7 +11,7 @@ import Synchronization
 /// Blocks come in size classes, four to a power of two, so that at most a quarter is wasted. A freed
 /// block goes on its class's list and is handed out again: a training step in its steady state asks
 /// the system for nothing.
-package final class BufferPool: @unchecked Sendable {
+package final class BufferPool: Sendable {
     /// The pool that all tensors share.
     package static let shared = BufferPool()
 

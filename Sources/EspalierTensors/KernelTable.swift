@@ -20,10 +20,10 @@ public enum ISA: String, CaseIterable, Sendable {
         guard let name = environment("ESPALIER_ISA") else { return available.last ?? .scalar }
         guard let isa = ISA(rawValue: name) else {
             let known = allCases.map(\.rawValue).joined(separator: ", ")
-            fatalError("ESPALIER_ISA=\(name): unknown; one of \(known)")
+            endProcess("ESPALIER_ISA=\(name): unknown; one of \(known)")
         }
         guard available.contains(isa) else {
-            fatalError("ESPALIER_ISA=\(name): this CPU does not have it")
+            endProcess("ESPALIER_ISA=\(name): this CPU does not have it")
         }
         return isa
     }()

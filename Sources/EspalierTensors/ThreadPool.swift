@@ -47,12 +47,17 @@ import Synchronization
     }
 
     /// The CPUs that this process may use.
-    public static let coreCount: Int = max(Int(sysconf(Int32(_SC_NPROCESSORS_ONLN))), 1)
+    public static let coreCount: Int = {
+        // Fewer than the machine has where a scheduler or a container says so.
+        let allowed = Int(esp_allowed_cpus())
+        if allowed > 0 { return allowed }
+        return max(Int(sysconf(Int32(_SC_NPROCESSORS_ONLN))), 1)
+    }()
 
     private static let defaultWidth: Int = {
         guard let text = environment("ESPALIER_THREADS") else { return coreCount }
         guard let width = Int(text), width >= 1, width <= 1024 else {
-            fatalError("ESPALIER_THREADS=\(text): a number from 1 to 1024 is expected")
+            endProcess("ESPALIER_THREADS=\(text): a number from 1 to 1024 is expected")
         }
         return width
     }()

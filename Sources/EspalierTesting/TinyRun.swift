@@ -25,9 +25,9 @@ package struct TinyRun {
         _ out: String, set assignments: [String] = [], resumes: Bool = false,
         observe: @escaping RunObserver = { _ in }, shouldStop: @escaping () -> Bool = { false }
     ) throws -> RunResult {
-        let recipe = try Recipe(path: path, assignments: assignments)
+        let recipe = try Recipe.checked(path: path, assignments: assignments)
         return try TrainingRun(
-            recipe: recipe, folder: folder + "/" + out, assignments: assignments, resumes: resumes
+            recipe: recipe, folder: folder + "/" + out, resumes: resumes
         ).run(observe: observe, shouldStop: shouldStop)
     }
 

@@ -63,13 +63,6 @@ enum KernelCases {
         "f32_relu": { k, o in unsafe k.f32_relu(o.a, o.y, count) },
         "f32_relu_gradient": { k, o in unsafe k.f32_relu_gradient(o.a, o.b, o.y, count) },
         "f32_exp": { k, o in unsafe k.f32_exp(o.a, o.y, count) },
-        "f32_from_u8": { k, o in
-            unsafe UnsafeMutableRawPointer(o.words).withMemoryRebound(
-                to: UInt8.self, capacity: count
-            ) {
-                unsafe k.f32_from_u8($0, 0.1, o.y, count)
-            }
-        },
         "f32_mask": { k, o in unsafe k.f32_mask(o.words, o.a, o.y, count) },
         "f32_sum": { k, o in unsafe o.z[0] = unsafe k.f32_sum(o.a, count) },
         "f32_sum_squares": { k, o in unsafe o.z[0] = unsafe Float(k.f32_sum_squares(o.a, count)) },

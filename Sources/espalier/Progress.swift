@@ -56,6 +56,7 @@ final class Progress {
     }
 
     private func notes(_ stage: StageSummary) -> [String] {
+        // A resumed stage has told it before.
         guard let from = stage.startFrom, !stage.taken.isEmpty else { return [] }
         var notes = ["from \(from): \(stage.taken.count) tensors taken"]
         if !stage.new.isEmpty { notes.append("new: " + stage.new.joined(separator: ", ")) }
@@ -68,7 +69,7 @@ final class Progress {
         let rate = Double(now.step - firstStep) / max(elapsed, 1e-9)
         let left = Double(now.steps - now.step) / max(rate, 1e-9)
         return "  epoch \(now.epoch)/\(now.epochs)  step \(now.step)/\(now.steps)"
-            + "  loss \(fixed(now.loss, 4))  sparsity \(fixed(100 * now.sparsity, 1)) %"
+            + "  loss \(fixed(now.loss, 4))\(sparsity(now.sparsity))"
             + "  \(fixed(rate * Double(now.examples), 0)) examples/s  "
             + "\(duration(left)) left  \(Machine.memoryInUse >> 20) MiB"
     }
@@ -79,7 +80,7 @@ final class Progress {
         let total = Double((summary?.steps ?? record.step) - record.step)
         var text = "  epoch \(record.epoch)/\(summary?.epochs ?? 0)  loss \(fixed(record.loss, 4))"
         if let accuracy = record.devAccuracy { text += "  dev \(fixed(100 * accuracy, 2)) %" }
-        text += "  sparsity \(fixed(100 * record.sparsity, 2)) %"
+        text += sparsity(record.sparsity)
         if done > 0, elapsed > 0, let summary {
             let perStep = Double(summary.examples * summary.epochs) / Double(max(summary.steps, 1))
             text += "  \(fixed(done * perStep / elapsed, 0)) examples/s"
@@ -88,8 +89,18 @@ final class Progress {
         return text + "  \(Machine.memoryInUse >> 20) MiB" + (record.isBest ? "  *" : "")
     }
 
+    // Every figure of sparsity names what it is a share of.
+    private func sparsity(_ share: Double) -> String {
+        guard let summary, summary.prunable > 0 else { return "" }
+        return "  \(fixed(100 * share, 2)) % of \(summary.prunable) pruned"
+    }
+
+    // Cut to the terminal's width: a line that wraps cannot be rewritten.
     private func open(_ text: String) {
-        print("\r\u{1B}[K\(text)", terminator: "")
+        var size = winsize()
+        let isKnown = unsafe ioctl(STDOUT_FILENO, UInt(TIOCGWINSZ), &size) == 0 && size.ws_col > 0
+        let width = isKnown ? Int(size.ws_col) - 1 : 79
+        print("\r\u{1B}[K\(text.prefix(width))", terminator: "")
         lineIsOpen = true
     }
 

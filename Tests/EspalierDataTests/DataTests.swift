@@ -49,6 +49,15 @@ import Testing
         }
     }
 
+    @Test func rotationNeedsNoLabels() throws {
+        try Fixtures.withFolder { folder in
+            try TinyRun.writeIDX(Array(0..<24), [2, 3, 4], to: folder + "/train-images-idx3-ubyte")
+            let data = DatasetFolder(path: folder)
+            #expect(try data.load(.train, needsLabels: false).labels == [0, 0])
+            #expect(throws: DataError.self) { try data.load(.train) }
+        }
+    }
+
     @Test func damagedGzip() throws {
         try Fixtures.withFolder { folder in
             let source = Fixtures.packageRoot + "/datasets/digits/t10k-labels-idx1-ubyte.gz"

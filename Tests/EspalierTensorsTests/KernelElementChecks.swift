@@ -79,16 +79,6 @@ let elementKernelChecks: [String: KernelCheck] = [
             }
         }
     },
-    "f32_from_u8": {
-        for n in kernelSizes {
-            let bytes = RandomStream(seed: 3).words(n).map { UInt8(truncatingIfNeeded: $0) }
-            unsafe expectTwins("from u8 of \(n)") { c in
-                let (source, y) = (Guarded(bytes), Guarded<Float>(7, count: n))
-                unsafe c.f32_from_u8(source.pointer, 1 / 255, y.pointer, n)
-                return y.values
-            }
-        }
-    },
     "f32_mask": {
         for n in kernelSizes {
             let mask = Mask(shape: [n]) { RandomStream(seed: 4).words(n)[$0] & 1 == 1 }

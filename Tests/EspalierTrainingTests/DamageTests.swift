@@ -19,7 +19,7 @@ import Testing
         try Fixtures.withFolder { folder in
             let tiny = try TinyRun(in: folder)
             try tiny.run("run", set: ["models.network.hidden=4", "models.network.channels=[4]"])
-            let path = folder + "/run/student/best.safetensors"
+            let path = folder + "/run/student/network.safetensors"
             let good = try #require(FileManager.default.contents(atPath: path))
             let damaged = folder + "/damaged.safetensors"
             func refuses(_ data: Data) throws -> Bool {
@@ -62,6 +62,77 @@ import Testing
             // Nothing was touched: with the good file back, the run goes on.
             try good.write(to: URL(fileURLWithPath: path))
             try tiny.run("run", resumes: true)
+        }
+    }
+
+    /// Metadata of another program or a fault, under a checksum that is right.
+    @Test func hostileMetadata() throws {
+        try Fixtures.withFolder { folder in
+            let tiny = try TinyRun(in: folder)
+            try tiny.run("run")
+            let network = folder + "/run/student/network.safetensors"
+            let last = folder + "/run/student/last.safetensors"
+            func refuses(_ path: String, _ key: String, _ old: String, _ new: String) throws -> Bool
+            {
+                let file = try SafeTensors(contentsOf: path)
+                var writer = SafeTensors.Writer()
+                writer.metadata = file.metadata
+                let text = try #require(file.metadata[key])
+                let changed = text.replacing(try Regex(old), with: new)
+                #expect(changed != text, "\(old) is not in \(text)")
+                writer.metadata[key] = changed
+                for name in file.entries.keys.sorted() {
+                    if name.hasSuffix(".mask") {
+                        writer.add(name, words: try file.words(name))
+                    } else {
+                        writer.add(name, try file.tensor(name))
+                    }
+                }
+                let copy = folder + "/hostile.safetensors"
+                try writer.write(to: copy)
+                return message { _ = try NetworkFile(contentsOf: copy) } != "no error"
+            }
+            for (old, new) in [
+                ("\"channels\":.4.", "\"channels\":[-1]"),
+                ("\"channels\":.4.", "\"channels\":[3000000000]"),
+                ("\"channels\":.4.", "\"channels\":[1000000]"),
+                ("\"hidden\":16", "\"hidden\":1000000000"), ("\"hidden\":16", "\"hidden\":-5"),
+                ("\"input\":.6,6,1.", "\"input\":[16777216,16777216,16777216]"),
+                ("\"input\":.6,6,1.", "\"input\":[-6,6,1]"),
+                ("\"classes\":4", "\"classes\":0"),
+                ("\"largestPixel\":[0-9]+", "\"largestPixel\":0"),
+                ("\"steps\":[0-9]+", "\"steps\":9223372036854775807"),
+                ("\"dropout\":[0-9.]+", "\"dropout\":2"),
+            ] {
+                #expect(try refuses(network, "espalier", old, new), "\(new)")
+            }
+            // A position that the recipe does not have is refused by a resume.
+            let good = try #require(FileManager.default.contents(atPath: last))
+            try FileManager.default.removeItem(atPath: folder + "/run/result.json")
+            for (old, new) in [
+                ("\"epoch\":[0-9]+,\"examples", "\"epoch\":-3,\"examples"),
+                ("\"stepInEpoch\":[0-9]+", "\"stepInEpoch\":-5"),
+                ("\"step\":[0-9]+", "\"step\":9223372036854775807"),
+            ] {
+                let text = try #require(SafeTensors(contentsOf: last).metadata["state"])
+                let state = text.replacing("\"isComplete\":true", with: "\"isComplete\":false")
+                    .replacing(try Regex(old), with: new)
+                let file = try SafeTensors(contentsOf: last)
+                var writer = SafeTensors.Writer()
+                writer.metadata = file.metadata
+                writer.metadata["state"] = state
+                for name in file.entries.keys.sorted() {
+                    if name.hasSuffix(".mask") {
+                        writer.add(name, words: try file.words(name))
+                    } else {
+                        writer.add(name, try file.tensor(name))
+                    }
+                }
+                try writer.write(to: last)
+                let problem = message { try tiny.run("run", resumes: true) }
+                #expect(problem.contains("position does not fit"), "\(new): \(problem)")
+                try good.write(to: URL(fileURLWithPath: last))
+            }
         }
     }
 
@@ -110,7 +181,7 @@ import Testing
             if FileManager.default.fileExists(atPath: path) {
                 _ = try NetworkFile(contentsOf: path)
             }
-            _ = try NetworkFile(contentsOf: folder + "/run/task_teacher/best.safetensors")
+            _ = try NetworkFile(contentsOf: folder + "/run/task_teacher/network.safetensors")
         }
     }
 

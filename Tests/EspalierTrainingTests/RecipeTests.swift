@@ -5,12 +5,9 @@ import Foundation
 import Testing
 
 @Suite struct RecipeTests {
-    private func problems(_ text: String, set assignments: [String] = [], checks: Bool = false)
-        -> [String]
-    {
+    private func problems(_ text: String, set assignments: [String] = []) -> [String] {
         do {
-            let recipe = try Recipe(text: text, path: "r.yaml", assignments: assignments)
-            if checks { try recipe.check() }
+            _ = try Recipe(text: text, path: "r.yaml", assignments: assignments)
             return []
         } catch let error as RecipeError {
             return error.problems.map(\.description)
@@ -25,7 +22,7 @@ import Testing
             $0.hasSuffix(".yaml")
         }
         #expect(!files.isEmpty)
-        for file in files { try Recipe(path: folder + "/" + file).check() }
+        for file in files { _ = try Recipe.checked(path: folder + "/" + file) }
     }
 
     @Test func allProblemsAtOnceWithTheirPlaces() {
@@ -98,6 +95,7 @@ import Testing
         #expect(recipe.stages.map(\.batch) == [16, 16])
         #expect(
             problems(text.replacing("$n", with: "$m")) == [
+                "r.yaml:1:13: error: the variable 'n' is never used; did you mean 'm'?",
                 "r.yaml:4:20: error: there is no variable 'm'; did you mean 'n'?",
                 "r.yaml:4:20: error: 'epochs' must be a whole number, not '$m'",
             ])
@@ -120,12 +118,80 @@ import Testing
         #expect(problems(laughs).first?.contains("too deep or too large") == true)
     }
 
+    @Test func whatWouldSilentlyDoSomethingElse() throws {
+        let faults: [(assignment: String, message: String)] = [
+            ("variables={n: 3}", "the variable 'n' is never used"),
+            ("data.more={dataset: tiny}", "the data 'more' is never used"),
+            ("models.more={family: mlp}", "the model 'more' is never used"),
+            ("data.pretext.classes=3", "'rotation' has four classes"),
+            ("stages.sparse_student.prune.during=[60%, 10%]", "'during' ends before it begins"),
+            ("stages.sparse_student.prune.rewind_rate=90%", "'rewind_rate' goes to step"),
+            ("stages.sparse_student.freeze=[hidden.weight]", "is frozen and cannot be pruned"),
+            ("stages.task_teacher.warmup=100 epochs", "'warmup' takes"),
+            ("stages.pretext_teacher.head=new", "'head: new' is about a start"),
+            ("stages.sparse_student.prune.only=[head.weight]", "leaves no masks to lock"),
+            ("models.network.channels=[65536, 65536]", "more than"),
+            ("defaults.optimizer.adamw.beta2=0.99999999", "'beta2' must be from"),
+        ]
+        try Fixtures.withFolder { folder in
+            let tiny = try TinyRun(in: folder)
+            for fault in faults {
+                var text = ""
+                do {
+                    _ = try Recipe.checked(path: tiny.path, assignments: [fault.assignment])
+                } catch { text = "\(error)" }
+                #expect(text.contains(fault.message), "\(fault.assignment): \(text)")
+            }
+        }
+    }
+
+    @Test func textAndModelAreCheckedAtOnce() throws {
+        try Fixtures.withFolder { folder in
+            let tiny = try TinyRun(in: folder)
+            let assignments = [
+                "stages.student.epochz=3", "stages.pretext_teacher.freeze=[conv9.*]",
+                "data.classes.dataset=nowhere",
+            ]
+            do {
+                _ = try Recipe.checked(path: tiny.path, assignments: assignments)
+                Issue.record("the recipe passed")
+            } catch let error as RecipeError {
+                let text = error.description
+                #expect(text.contains("epochz") && text.contains("conv9"))
+                #expect(text.contains("no data set of this name"))
+            }
+        }
+    }
+
+    @Test func assignmentsMergeWithDefaultsAndCanTakeAway() throws {
+        // Saying again what is inherited changes nothing.
+        let base = try Recipe(text: TinyRun.recipe, path: "r.yaml")
+        let again = try Recipe(
+            text: TinyRun.recipe, path: "r.yaml",
+            assignments: ["stages.task_teacher.optimizer.adamw.weight_decay=0.5"])
+        #expect(base.stages[2].optimizer.rate == again.stages[2].optimizer.rate)
+        let without = try Recipe(
+            text: TinyRun.recipe, path: "r.yaml", assignments: ["stages.student.clip=~"])
+        #expect(base.stages[3].clipping != nil && without.stages[3].clipping == nil)
+    }
+
+    @Test func manyProblemsAreQuick() {
+        let stages = (0..<3000).map {
+            "  - {name: s\($0), start_from: t\($0), on: d\($0), epochs: 1}\n"
+        }
+        let text = "data: {d: {dataset: digits}}\nstages:\n" + stages.joined()
+        #expect(problems(text).count == 100)
+        #expect(problems("\u{FEFF}" + TinyRun.recipe).isEmpty)
+        let comment = "# " + String(repeating: "[0, 1) ", count: 200) + "\n"
+        #expect(problems(comment + TinyRun.recipe).isEmpty)
+    }
+
     @Test func whatDoesNotFitTheModel() throws {
         try Fixtures.withFolder { folder in
             let tiny = try TinyRun(in: folder)
             func check(_ assignments: String...) -> String {
                 do {
-                    try Recipe(path: tiny.path, assignments: assignments).check()
+                    _ = try Recipe.checked(path: tiny.path, assignments: assignments)
                     return "good"
                 } catch { return "\(error)" }
             }

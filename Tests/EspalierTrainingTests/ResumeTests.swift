@@ -122,11 +122,76 @@ import Testing
         }
     }
 
+    @Test func changedInputsStopAResume() throws {
+        try Fixtures.withFolder { folder in
+            let tiny = try TinyRun(in: folder)
+            func interrupted(_ out: String) {
+                var steps = 0
+                #expect(throws: RunInterrupted.self) {
+                    try tiny.run(
+                        out, observe: { if case .stepped = $0 { steps += 1 } },
+                        shouldStop: { steps >= 30 })
+                }
+            }
+            func message(_ out: String) -> String {
+                do {
+                    try tiny.run(out, resumes: true)
+                    return "no error"
+                } catch { return "\(error)" }
+            }
+            interrupted("run")
+            try TinyRun.writeDataset(folder + "/datasets/tiny") { $0.map { 3 - $0 } }
+            #expect(message("run").contains("has changed since"))
+            try TinyRun.writeDataset(folder + "/datasets/tiny")
+            #expect(message("run") == "no error")
+        }
+    }
+
+    @Test func oneProcessAtATime() throws {
+        try Fixtures.withFolder { folder in
+            let tiny = try TinyRun(in: folder)
+            var inner = ""
+            try tiny.run(
+                "run",
+                observe: { event in
+                    guard case .testOpened = event else { return }
+                    do {
+                        try tiny.run("run", resumes: true)
+                    } catch { inner = "\(error)" }
+                })
+            #expect(inner.contains("another process is at work"))
+        }
+    }
+
+    @Test func aCompleteRunIsNotReadAgain() throws {
+        try Fixtures.withFolder { folder in
+            let tiny = try TinyRun(in: folder)
+            let first = try tiny.run("run")
+            let before = FileManager.default.contents(atPath: folder + "/run/result.json")
+            var opened = 0
+            let second = try tiny.run(
+                "run", resumes: true, observe: { if case .testOpened = $0 { opened += 1 } })
+            #expect(opened == 0 && second.trainedAccuracy == first.trainedAccuracy)
+            #expect(FileManager.default.contents(atPath: folder + "/run/result.json") == before)
+        }
+    }
+
+    @Test func foreignFoldersAreLeftAlone() throws {
+        try Fixtures.withFolder { folder in
+            let tiny = try TinyRun(in: folder)
+            #expect(throws: (any Error).self) { try tiny.run("recipes") }
+            let recipe = try String(contentsOfFile: tiny.path, encoding: .utf8)
+            #expect(recipe == TinyRun.recipe)
+        }
+    }
+
     @Test func filesHoldNoPathAndNoClock() throws {
         try Fixtures.withFolder { folder in
             let tiny = try TinyRun(in: folder)
-            try tiny.run("run")
-            for (name, data) in try tiny.files("run") {
+            try tiny.run("first")
+            let start = folder + "/first/sparse_student/network.safetensors"
+            try tiny.run("run", set: ["stages.student.start_from=\(start)"])
+            for (name, data) in try tiny.files("run") where name != "recipe.yaml" {
                 let text = String(decoding: data, as: UTF8.self)
                 #expect(!text.contains(folder), "\(name) names the folder")
                 #expect(!text.contains("seconds"), "\(name) holds a duration")

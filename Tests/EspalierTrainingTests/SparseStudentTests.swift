@@ -48,7 +48,7 @@ import Testing
                     last = try? file.tensor("hidden.weight")
                     first = first ?? last
                 })
-            let start = try masks(folder + "/run/sparse_student/best.safetensors")
+            let start = try masks(folder + "/run/sparse_student/network.safetensors")
             #expect(pattern == start && !start.isEmpty)
             #expect(checked > 50)
             // The live weights did move.
@@ -106,7 +106,7 @@ import Testing
             let tiny = try TinyRun(in: folder)
             var before: [String: Data] = [:]
             func bytes(_ stage: String) -> Data? {
-                FileManager.default.contents(atPath: "\(folder)/run/\(stage)/best.safetensors")
+                FileManager.default.contents(atPath: "\(folder)/run/\(stage)/network.safetensors")
             }
             let result = try tiny.run(
                 "run",
@@ -117,7 +117,7 @@ import Testing
                 #expect(before[stage] == bytes(stage))
             }
             #expect(bytes("pretext_teacher") != bytes("task_teacher"))
-            let student = try NetworkFile(contentsOf: folder + "/run/student/best.safetensors")
+            let student = try NetworkFile(contentsOf: folder + "/run/student/network.safetensors")
             let lineage = student.description.lineage
             func checksum(_ stage: String) -> String? {
                 result.stages.first { $0.stage == stage }?.checksum
@@ -151,11 +151,34 @@ import Testing
             let tiny = try TinyRun(in: folder)
             let result = try tiny.run("run", set: ["stages.student.epochs=12"])
             let measured = try NetworkEvaluation(
-                file: folder + "/run/student/best.safetensors", data: folder + "/datasets/tiny",
+                file: folder + "/run/student/network.safetensors", data: folder + "/datasets/tiny",
                 part: "test")
             #expect(measured.count == 40)
             #expect(Double(measured.correct) / 40 == result.trainedAccuracy)
             #expect(result.trainedAccuracy ?? 0 > 0.7)
+        }
+    }
+
+    @Test("What is pruned stays pruned, also where a start is sparser than the rule's beginning")
+    func pruningNeverGoesBack() throws {
+        try Fixtures.withFolder { folder in
+            let tiny = try TinyRun(in: folder)
+            var shares: [Double] = []
+            try tiny.run(
+                "run",
+                set: [
+                    "stages.student.lock_masks=false", "stages.student.select=last",
+                    "stages.student.prune={to: 90%, during: [5%, 60%], every: 1 steps, "
+                        + "except: [\"head.*\", \"conv1.*\"], "
+                        + "pattern: {block: {outputs: 1, inputs: 4}}}",
+                ],
+                observe: { event in
+                    if case .stepped(let now) = event, now.stage == "student" {
+                        shares.append(now.sparsity)
+                    }
+                })
+            #expect(shares.first ?? 0 >= 0.75 && shares == shares.sorted())
+            #expect(abs((shares.last ?? 0) - 0.9) < 0.005)
         }
     }
 
@@ -168,7 +191,7 @@ import Testing
                 data: {classes: {dataset: tiny, classes: 4}}
                 stages:
                   - name: more
-                    start_from: \(folder)/run/student/best.safetensors
+                    start_from: \(folder)/run/student/network.safetensors
                     on: classes
                     epochs: 1
                     lock_masks: true
@@ -178,7 +201,7 @@ import Testing
             let result = try tiny.run("more")
             #expect(result.stages[0].pruned == 432)
             func conv(_ run: String) throws -> Tensor? {
-                let file = try NetworkFile(contentsOf: "\(folder)/\(run)/best.safetensors")
+                let file = try NetworkFile(contentsOf: "\(folder)/\(run)/network.safetensors")
                 return ParameterSet(file.network)["conv1.weight"]?.value
             }
             let (before, after) = (try conv("run/student"), try conv("more/more"))

@@ -92,6 +92,9 @@ extern const char *_Nullable const esp_kernel_names[];
 // One of them, null after the last. Swift does not see arrays of unknown length.
 static inline const char *_Nullable esp_kernel_name(size_t index) { return esp_kernel_names[index]; }
 
+// The CPUs that this process may use, 0 where the system does not say.
+int esp_allowed_cpus(void);
+
 // Tells the CPU that this thread is waiting in a loop.
 static inline void esp_pause(void) {
 #if defined(__x86_64__)

@@ -1,14 +1,6 @@
 public import EspalierEngine
 public import EspalierTensors
 
-/// What a network is made of, as a recipe names it.
-public enum Architecture: Sendable, Hashable, Codable {
-    /// 3x3 convolutions, each with batch norm, ReLU and 2x2 max pooling, then a hidden layer.
-    case convnet(channels: [Int], hidden: Int, dropout: Float)
-    /// Fully connected layers with ReLU.
-    case mlp(hidden: [Int], dropout: Float)
-}
-
 /// A classifier: a stack of layers that ends in a head with one output a class.
 public struct Network: Layer {
     /// What it is made of.
@@ -30,10 +22,11 @@ public struct Network: Layer {
 
     /// A network with parameters drawn from `random`, each from a child of its own name.
     ///
-    /// - Throws: `ArchitectureError` where the input is too small for the layers.
+    /// - Throws: `ArchitectureError` where the input is too small for the layers, or the layers too large.
     public init(
         _ architecture: Architecture, input: Shape, classes: Int, random: RandomStream
     ) throws(ArchitectureError) {
+        _ = try architecture.parameterCount(input: input, classes: classes)
         self.architecture = architecture
         self.input = input
         self.classes = classes
@@ -46,17 +39,9 @@ public struct Network: Layer {
         }
         switch architecture {
         case .convnet(let channels, let hidden, let dropout):
-            guard input.rank == 3 else {
-                throw ArchitectureError("a convnet takes images [H, W, C], not \(input)")
-            }
             var (height, width, inputs) = (input[0], input[1], input[2])
             features = 0
             for (index, outputs) in channels.enumerated() {
-                guard height >= 2, width >= 2 else {
-                    throw ArchitectureError(
-                        "a convnet of \(channels.count) convolutions halves images "
-                            + "\(input) \(channels.count) times; at most \(index) fit")
-                }
                 let name = "conv\(index + 1)"
                 let convolution = Convolution2D(
                     inputs: inputs, outputs: outputs, kernel: 3, padding: 1, bias: false,
@@ -102,11 +87,4 @@ public struct Network: Layer {
         }
         visitor.visit("head", head)
     }
-}
-
-/// An architecture that does not fit its input.
-public struct ArchitectureError: Error, CustomStringConvertible {
-    public let description: String
-
-    init(_ description: String) { self.description = description }
 }

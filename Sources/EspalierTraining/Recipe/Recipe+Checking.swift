@@ -6,14 +6,11 @@ import EspalierTensors
 extension Recipe {
     /// Checks what can be known before the first step: that data and files are there, and that models and patterns
     /// fit them. Networks are made, not trained.
-    ///
-    /// - Throws: `RecipeError` with all that is wrong.
-    public func check() throws {
-        let problems = RecipeProblems()
+    func check(_ problems: RecipeProblems) {
         var loaded: [String: TaskData] = [:]
         for (name, entry) in data.sorted(by: { $0.key < $1.key }) {
             do {
-                loaded[name] = try TaskData(name, entry, seed: seed, recipePath: path)
+                loaded[name] = try TaskData(name, entry, self)
             } catch {
                 problems.add("\(error)", at: entry.source.position)
             }
@@ -26,7 +23,8 @@ extension Recipe {
             }
         }
         var shapes: [String: Network] = [:]
-        var masked: Set<String> = []
+        // The parameters that each stage leaves masked.
+        var masked: [String: Set<String>] = [:]
         for stage in stages {
             guard let data = loaded[stage.data.value] else { continue }
             let start = try? start(of: stage, shapes, problems)
@@ -39,33 +37,36 @@ extension Recipe {
             stage.check(
                 names: parameters.entries.map(\.name), parameters: parameters, stepsPerEpoch: steps,
                 problems)
-            let startsMasked =
-                stage.startFrom.map { masked.contains($0.value) || (start?.isMasked ?? false) }
-                ?? false
-            if stage.locksMasks, start != nil, !startsMasked {
+            let own = Set(parameters.entries.map(\.name))
+            var carried = stage.startFrom.flatMap { masked[$0.value] } ?? start?.masked ?? []
+            carried = carried.filter {
+                own.contains($0) && !(stage.hasNewHead && $0.hasPrefix("head."))
+            }
+            if stage.locksMasks, start != nil, carried.isEmpty {
                 problems.add(
-                    "'lock_masks': '\(stage.startFrom?.value ?? "")' has no masks to lock",
+                    "'lock_masks': '\(stage.startFrom?.value ?? "")' leaves no masks to lock",
                     at: stage.startFrom?.position ?? stage.name.position)
             }
-            if stage.pruning != nil || startsMasked { masked.insert(stage.name.value) }
+            let pruned = stage.pruning.map { GradualPruning.candidates($0, in: parameters) } ?? []
+            masked[stage.name.value] = carried.union(pruned.map(\.name))
             checkTeacher(of: stage, network, shapes, problems)
             if stage.patience != nil, data.dev == nil {
                 problems.add("'early_stop' needs a dev part", at: stage.name.position)
             }
         }
-        try problems.throwIfAny()
     }
 
     private func start(
         of stage: Stage, _ shapes: [String: Network], _ problems: RecipeProblems
-    ) throws -> (network: Network, isMasked: Bool)? {
+    ) throws -> (network: Network, masked: Set<String>)? {
         guard let from = stage.startFrom else { return nil }
         if stages.contains(where: { $0.name.value == from.value }) {
-            return shapes[from.value].map { ($0, false) }
+            return shapes[from.value].map { ($0, []) }
         }
         do {
-            let network = try NetworkFile(contentsOf: from.value).network
-            return (network, ParameterSet(network).maskFingerprint != nil)
+            let network = try NetworkFile(contentsOf: file(from.value)).network
+            let masked = ParameterSet(network).entries.filter { $0.parameter.mask != nil }
+            return (network, Set(masked.map(\.name)))
         } catch {
             problems.add("\(error)", at: from.position)
             throw error
@@ -115,7 +116,7 @@ extension Recipe {
         var teacher = shapes[reference.value]
         if teacher == nil, !stages.contains(where: { $0.name.value == reference.value }) {
             do {
-                teacher = try NetworkFile(contentsOf: reference.value).network
+                teacher = try NetworkFile(contentsOf: file(reference.value)).network
             } catch {
                 problems.add("\(error)", at: reference.position)
             }

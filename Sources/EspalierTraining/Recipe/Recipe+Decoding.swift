@@ -3,32 +3,58 @@ import EspalierInterchange
 import EspalierNN
 
 extension Recipe {
-    /// Reads a recipe.
+    /// Reads a recipe and checks it as far as it can be known before the first step: that data and files are there, and
+    /// that models and patterns fit them.
     ///
     /// - Parameter assignments: `key=value` pairs that replace what the file says.
     /// - Throws: `FileError`, or `RecipeError` with all that is wrong.
+    public static func checked(path: String, assignments: [String] = []) throws -> Recipe {
+        let problems = RecipeProblems()
+        let recipe = try Recipe(
+            text: text(of: path), path: path, assignments: assignments, problems)
+        recipe.check(problems)
+        try problems.throwIfAny()
+        return recipe
+    }
+
+    /// Reads a recipe.
+    ///
+    /// - Throws: `FileError`, or `RecipeError` with all that is wrong with its text.
     public init(path: String, assignments: [String] = []) throws {
-        let bytes = try FileAccess.read(path)
-        guard let text = String(validating: bytes, as: UTF8.self) else {
-            throw FileError(path: path, "a recipe must be UTF-8 text")
-        }
-        try self.init(text: text, path: path, assignments: assignments)
+        try self.init(text: Recipe.text(of: path), path: path, assignments: assignments)
     }
 
     /// Reads a recipe from its text.
     ///
-    /// - Throws: `RecipeError` with all that is wrong.
+    /// - Throws: `RecipeError` with all that is wrong with it.
     public init(text: String, path: String, assignments: [String] = []) throws {
-        var root = try RecipeNode.parse(text, source: path)
-        for assignment in assignments { root = try root.setting(assignment) }
-        var substitution: [RecipeProblem] = []
-        if case .mapping(let variables, _)? = root["variables"] {
-            let values = Dictionary(variables.map { ($0.key, $0.value) }) { first, _ in first }
-            root = root.substituting(values, &substitution)
-        }
         let problems = RecipeProblems()
-        for problem in substitution { problems.add(problem.message, at: problem.position) }
+        try self.init(text: text, path: path, assignments: assignments, problems)
+        try problems.throwIfAny()
+    }
 
+    private static func text(of path: String) throws(FileError) -> String {
+        guard let text = String(validating: try FileAccess.read(path), as: UTF8.self) else {
+            throw FileError(path: path, "a recipe must be UTF-8 text")
+        }
+        return text
+    }
+
+    // Decoding goes on with defaults where something is wrong; the caller looks at the problems.
+    private init(
+        text: String, path: String, assignments: [String], _ problems: RecipeProblems
+    ) throws {
+        var root = try RecipeNode.parse(text, source: path)
+        // What is set for one stage changes what it inherits, so defaults come in between.
+        let isGeneral = { (text: String) in
+            text.hasPrefix("defaults") || text.hasPrefix("variables")
+        }
+        for assignment in assignments.filter(isGeneral) { root = try root.setting(assignment) }
+        root = root.mergingDefaultsIntoStages()
+        for assignment in assignments where !isGeneral(assignment) {
+            root = try root.setting(assignment)
+        }
+        root = Recipe.substituteVariables(root, problems)
         let fields = RecipeFields(root, "the recipe", problems)
         _ = fields.node("variables")
         name = fields.string("name") ?? "recipe"
@@ -59,8 +85,7 @@ extension Recipe {
                 throw RecipeError(problems.all)
             }
             for item in items {
-                let merged = defaults.map { item.merging(defaults: $0) } ?? item
-                if let stage = Stage(merged, problems) { stages.append(stage) }
+                if let stage = Stage(item, problems) { stages.append(stage) }
             }
             if items.isEmpty {
                 problems.add("a recipe needs at least one stage", at: node.position)
@@ -69,7 +94,22 @@ extension Recipe {
         report = fields.node("report").flatMap { Report($0, problems) }
         fields.finish()
         checkReferences(modelNames, problems)
-        try problems.throwIfAny()
+    }
+
+    private static func substituteVariables(_ root: RecipeNode, _ problems: RecipeProblems)
+        -> RecipeNode
+    {
+        guard case .mapping(let variables, _)? = root["variables"] else { return root }
+        let values = Dictionary(variables.map { ($0.key, $0.value) }) { first, _ in first }
+        var (used, missing) = (Set<String>(), [RecipeProblem]())
+        let result = root.substituting(values, used: &used, &missing)
+        for problem in missing { problems.add(problem.message, at: problem.position) }
+        for variable in variables where !used.contains(variable.key) {
+            problems.add(
+                "the variable '\(variable.key)' is never used; "
+                    + suggestion(for: variable.key, among: used.sorted()), at: variable.position)
+        }
+        return result
     }
 
     // What names what, before anything is loaded.
@@ -103,9 +143,25 @@ extension Recipe {
             }
             known.append(stage.name.value)
         }
+        checkUse(modelNames, problems)
         check(report?.teacher, "the report's teacher", orFile: false)
         check(report?.student, "the report's student", orFile: false)
         for control in report?.controls ?? [] { check(control.stage, "the control", orFile: false) }
+    }
+}
+
+extension Recipe {
+    // What is defined and never used is likely a misspelt name elsewhere.
+    private func checkUse(_ modelNames: [String], _ problems: RecipeProblems) {
+        for (name, entry) in data where !stages.contains(where: { $0.data.value == name }) {
+            problems.add("the data '\(name)' is never used", at: entry.source.position)
+        }
+        for name in modelNames where !stages.contains(where: { $0.model?.value == name }) {
+            problems.add(
+                "the model '\(name)' is never used",
+                at: stages.first?.name.position
+                    ?? RecipePosition(source: path, line: 0, column: 0))
+        }
     }
 }
 
@@ -124,6 +180,9 @@ extension Recipe.Data {
         task = fields.choice("task", ImageTask.self) ?? .classes
         dev = fields.double("dev", in: 0...0.9) ?? 0.1
         classes = fields.int("classes", in: 2...1_000_000)
+        if classes != nil, task == .rotation {
+            problems.add("'rotation' has four classes; leave out 'classes'", at: node.position)
+        }
         largestPixel = fields.double("largest_pixel", in: 1...255)
         augmentation = Augmentation()
         for item in fields.list("augment") ?? [] { augmentation.add(item, task, problems) }

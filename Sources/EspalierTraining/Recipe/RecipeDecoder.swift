@@ -3,11 +3,17 @@
 final class RecipeProblems {
     private(set) var all: [RecipeProblem] = []
 
+    // More would not be read.
+    private static let most = 100
+
     func add(_ message: String, at position: RecipePosition) {
+        guard all.count < RecipeProblems.most else { return }
         let problem = RecipeProblem(position: position, message: message)
         // Defaults are decoded once a stage; their faults are told once.
         if !all.contains(problem) { all.append(problem) }
     }
+
+    var isEmpty: Bool { all.isEmpty }
 
     func throwIfAny() throws {
         if !all.isEmpty { throw RecipeError(all) }
@@ -50,7 +56,7 @@ final class RecipeFields {
 
     func node(_ key: String) -> RecipeNode? {
         asked.append(key)
-        return fields.first { $0.key == key }?.value
+        return fields.first { $0.key == key }?.value.nonNull
     }
 
     func require(_ key: String) -> RecipeNode? {
@@ -225,4 +231,9 @@ public enum StepSpan: Sendable, Hashable {
         case .epochs(let epochs): Int(min(epochs * Double(perEpoch), 1e15).rounded())
         }
     }
+}
+
+extension RecipeNode {
+    /// Itself, or nil for YAML's nothing: a field that is `~` counts as left out.
+    fileprivate var nonNull: RecipeNode? { isNull ? nil : self }
 }

@@ -55,6 +55,12 @@ indirect enum RecipeNode: Sendable {
         }
     }
 
+    /// Whether it is YAML's nothing: `~`, `null` or empty.
+    var isNull: Bool {
+        if case .scalar(let text, _) = self { return ["", "~", "null"].contains(text) }
+        return false
+    }
+
     var kind: String {
         switch self {
         case .scalar(let text, _): "'\(text)'"
@@ -81,13 +87,15 @@ indirect enum RecipeNode: Sendable {
 extension RecipeNode {
     // Far above any recipe that a person writes; below what would exhaust stack or memory.
     private static let maximumBytes = 1 << 20
-    private static let maximumDepth = 64
+    private static let maximumDepth = 100
     private static let maximumNodes = 100_000
 
     /// The tree of a YAML text.
     ///
     /// - Throws: `RecipeError` with the place of the first fault in its syntax.
     static func parse(_ text: String, source: String) throws -> RecipeNode {
+        // A byte-order mark is no part of the text.
+        let text = text.hasPrefix("\u{FEFF}") ? String(text.dropFirst()) : text
         func fail(_ message: String, _ mark: Mark? = nil) -> RecipeError {
             let position = RecipePosition(
                 source: source, line: mark?.line ?? 1, column: mark?.column ?? 1)
@@ -116,13 +124,21 @@ extension RecipeNode {
         return try convert(root, source: source, depth: 0, count: &count, fail)
     }
 
-    // An upper bound of the depth, without parsing: brackets, dashes, and indentation.
+    // An upper bound of the depth, without parsing: brackets, dashes, and indentation, outside comments and quotes.
     private static func nesting(of text: String) -> Int {
         var (flow, deepest) = (0, 0)
         for line in text.split(separator: "\n") {
             var (start, isStart, leading) = (0, true, 0)
-            for byte in line.utf8 {
+            var (quote, previous): (UInt8?, UInt8) = (nil, UInt8(ascii: " "))
+            scan: for byte in line.utf8 {
+                defer { previous = byte }
+                if let open = quote {
+                    if byte == open { quote = nil }
+                    continue
+                }
                 switch byte {
+                case UInt8(ascii: "#") where previous == UInt8(ascii: " "): break scan
+                case UInt8(ascii: "\""), UInt8(ascii: "'"): (quote, isStart) = (byte, false)
                 case UInt8(ascii: "["), UInt8(ascii: "{"): (flow, isStart) = (flow + 1, false)
                 case UInt8(ascii: "]"), UInt8(ascii: "}"):
                     (flow, isStart) = (max(flow - 1, 0), false)
@@ -221,7 +237,9 @@ extension RecipeNode {
         guard let key = path.first else { return value }
         switch self {
         case .mapping(var fields, let own):
-            if let index = fields.firstIndex(where: { $0.key == key }) {
+            if path.count == 1, value.isNull {
+                fields.removeAll { $0.key == key }
+            } else if let index = fields.firstIndex(where: { $0.key == key }) {
                 fields[index].value = try fields[index].value.replacing(
                     path.dropFirst(), with: value, position, fail)
             } else {
@@ -245,13 +263,15 @@ extension RecipeNode {
     }
 
     /// The tree with `$name` replaced by the variable of that name.
-    func substituting(_ variables: [String: RecipeNode], _ problems: inout [RecipeProblem])
-        -> RecipeNode
-    {
+    func substituting(
+        _ variables: [String: RecipeNode], used: inout Set<String>,
+        _ problems: inout [RecipeProblem]
+    ) -> RecipeNode {
         switch self {
         case .scalar(let text, let position):
             guard text.hasPrefix("$"), text.count > 1 else { return self }
             let name = String(text.dropFirst())
+            used.insert(name)
             if let value = variables[name] {
                 // The place of use is where a reader looks first.
                 if case .scalar(let text, _) = value { return .scalar(text, position) }
@@ -264,13 +284,14 @@ extension RecipeNode {
                         + suggestion(for: name, among: variables.keys.sorted())))
             return self
         case .sequence(let items, let position):
-            return .sequence(items.map { $0.substituting(variables, &problems) }, position)
+            return .sequence(
+                items.map { $0.substituting(variables, used: &used, &problems) }, position)
         case .mapping(let fields, let position):
             return .mapping(
                 fields.map {
                     Field(
                         key: $0.key, position: $0.position,
-                        value: $0.value.substituting(variables, &problems))
+                        value: $0.value.substituting(variables, used: &used, &problems))
                 }, position)
         }
     }
@@ -282,11 +303,22 @@ extension RecipeNode {
         let missing = others.filter { other in !own.contains { $0.key == other.key } }
         return .mapping(own + missing, position)
     }
+
+    /// A recipe in which every stage has the fields of `defaults` that it does not have itself.
+    func mergingDefaultsIntoStages() -> RecipeNode {
+        guard case .mapping(var fields, let position) = self, let defaults = self["defaults"],
+            let index = fields.firstIndex(where: { $0.key == "stages" }),
+            case .sequence(let stages, let place) = fields[index].value
+        else { return self }
+        fields[index].value = .sequence(stages.map { $0.merging(defaults: defaults) }, place)
+        return .mapping(fields, position)
+    }
 }
 
 /// "did you mean 'x'?" where a known word is close, else the known words.
 func suggestion(for word: String, among known: [String]) -> String {
-    let known = known.filter { !$0.isEmpty }
+    // Beyond what a person writes, the nearest word is not worth the search.
+    let known = known.prefix(200).filter { !$0.isEmpty }
     guard !known.isEmpty else { return "none is defined" }
     let word = word.lowercased()
     let nearest = known.map { ($0, distance(word, $0.lowercased())) }.min { $0.1 < $1.1 }

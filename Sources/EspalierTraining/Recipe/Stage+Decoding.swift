@@ -15,6 +15,9 @@ extension Recipe.Stage {
         hasNewHead = false
         if let head = fields.located("head") {
             hasNewHead = head.value == "new"
+            if hasNewHead, startFrom == nil {
+                problems.add("'head: new' is about a start; there is none", at: head.position)
+            }
             if !hasNewHead, head.value != "keep" {
                 problems.add("'head' is new or keep, not '\(head.value)'", at: head.position)
             }
@@ -101,8 +104,8 @@ extension Recipe.OptimizerChoice {
         } else {
             self = .adamW(
                 rate: float("rate", 1e-3, in: 0...1000), beta1: float("beta1", 0.9, in: 0...0.9999),
-                beta2: float("beta2", 0.999, in: 0...0.99999999),
-                epsilon: float("epsilon", 1e-8, in: 0...1), decay: decay(0.01))
+                beta2: float("beta2", 0.999, in: 0...0.999999),
+                epsilon: float("epsilon", 1e-8, in: 1e-20...1), decay: decay(0.01))
         }
     }
 }

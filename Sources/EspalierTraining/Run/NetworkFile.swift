@@ -43,7 +43,7 @@ public struct NetworkFile: Sendable {
 
     /// Another network: its stage or file name, and its file's checksum.
     public struct Ancestor: Sendable, Codable, Equatable {
-        /// The stage, or the file.
+        /// The stage, or the file's name without its folders.
         public var name: String
         /// Of the file.
         public var checksum: String
@@ -82,17 +82,32 @@ public struct NetworkFile: Sendable {
                 "its version is \(description.version), this program reads version 1; update espalier"
             )
         }
-        let limit = 1...1 << 24
-        guard (1...3).contains(description.input.count),
-            description.input.allSatisfy(limit.contains), limit.contains(description.classes)
+        let (pixels, overflow) = description.input.reduce((1, false)) { part, extent in
+            let (product, overflow) = part.0.multipliedReportingOverflow(by: extent)
+            return (product, part.1 || overflow || extent < 1)
+        }
+        guard (1...3).contains(description.input.count), !overflow, pixels <= 1 << 24,
+            description.largestPixel > 0, description.largestPixel <= 255,
+            (0...1 << 40).contains(description.lineage.steps)
         else {
-            throw FileError(path: file.path, "its input shape \(description.input) is impossible")
+            throw FileError(path: file.path, "its description is impossible: \(description)")
         }
         let network: Network
         do {
+            let input = Shape(description.input)
+            // What the file does not hold is not allocated.
+            let count = try description.architecture.parameterCount(
+                input: input, classes: description.classes)
+            guard count <= file.byteCount / 4 else {
+                throw FileError(
+                    path: file.path,
+                    "its network has \(count) parameters, the file only \(file.byteCount) bytes")
+            }
             network = try Network(
-                description.architecture, input: Shape(description.input),
-                classes: description.classes, random: RandomStream(seed: 0))
+                description.architecture, input: input, classes: description.classes,
+                random: RandomStream(seed: 0))
+        } catch let error as FileError {
+            throw error
         } catch {
             throw FileError(path: file.path, "its architecture is impossible: \(error)")
         }

@@ -6,10 +6,11 @@ import Foundation
 /// The folder of a run:
 ///
 ///     recipe.yaml      as it was read
-///     run.json         seed, `--set`, version, instruction set
+///     run.json         seed, version, instruction set, fingerprint of the recipe
+///     lock             held while a process is at work here
 ///     log.jsonl        one JSON line an event; no clock, no path
 ///     STAGE/last.safetensors    where the stage stands; a resume goes on from here
-///     STAGE/best.safetensors    the network that the stage leaves
+///     STAGE/network.safetensors the network that the stage leaves
 ///     result.json      the closing table
 struct RunFolder {
     let path: String
@@ -20,42 +21,55 @@ struct RunFolder {
     var result: String { path + "/result.json" }
 
     func last(_ stage: String) -> String { "\(path)/\(stage)/last.safetensors" }
-    func network(_ stage: String) -> String { "\(path)/\(stage)/best.safetensors" }
+    func network(_ stage: String) -> String { "\(path)/\(stage)/network.safetensors" }
 
     /// What a run was started with.
     struct Settings: Codable, Equatable {
         var version: String
         var recipe: String
         var seed: UInt64
-        var assignments: [String]
         var isa: String
         var blasCore: String
+        /// Checksums of the data sets' images and labels, by name.
+        var data: [String: UInt32]
     }
 
     /// Makes the folder for a new run, or finds that of a run to go on with.
     ///
-    /// - Throws: `FileError` where a new run would overwrite another, or a resumed one is another recipe's.
-    func prepare(_ recipe: Recipe, source: [UInt8], assignments: [String], resumes: Bool) throws {
+    /// - Returns: what keeps other processes out of the folder while the run goes on.
+    /// - Throws: `FileError` where a new run would overwrite something, or a resumed one is another recipe's.
+    func prepare(
+        _ recipe: Recipe, source: [UInt8], data: [String: UInt32], resumes: Bool
+    ) throws -> FileAccess.Lock {
         let now = Settings(
             version: Version.current, recipe: recipe.fingerprint, seed: recipe.seed,
-            assignments: assignments, isa: ISA.current.rawValue, blasCore: BLAS.core)
+            isa: ISA.current.rawValue, blasCore: BLAS.core, data: data)
+        guard !path.isEmpty else { throw FileError(path: "--out", "a folder's name is expected") }
         guard FileAccess.exists(settings) else {
             if resumes {
                 throw FileError(path: path, "there is no run to resume here; leave out --resume")
             }
-            if FileAccess.exists(log) {
-                throw FileError(
-                    path: path, "the folder holds a run without run.json; give another --out")
+            let present = FileAccess.names(in: path).filter {
+                $0 != "lock" && !$0.hasSuffix(".part")
             }
-            for stage in recipe.stages { try FileAccess.makeFolder("\(path)/\(stage.name.value)") }
-            try FileAccess.writeAtomically(source, to: self.recipe)
+            guard present.isEmpty else {
+                throw FileError(
+                    path: path,
+                    "the folder holds '\(present[0])' and is no run; give an empty or new one with --out"
+                )
+            }
+            try FileAccess.makeFolder(path)
+            let lock = try FileAccess.Lock(path + "/lock")
+            // First what makes the folder a run: whatever happens next, it can be resumed.
             try FileAccess.writeAtomically(Array((NetworkFile.json(now) + "\n").utf8), to: settings)
-            return
+            try fill(recipe, source)
+            return lock
         }
         guard resumes else {
             throw FileError(
                 path: path, "a run is here already; go on with --resume, or give another --out")
         }
+        let lock = try FileAccess.Lock(path + "/lock")
         let bytes = try FileAccess.read(settings)
         guard let before = try? JSONDecoder().decode(Settings.self, from: Data(bytes)) else {
             throw FileError(path: settings, "it cannot be read; the run cannot be resumed")
@@ -63,9 +77,14 @@ struct RunFolder {
         guard before.recipe == now.recipe else {
             throw FileError(
                 path: path,
-                "the run here was started with another recipe or other --set "
-                    + "(\(before.assignments.joined(separator: " "))); "
+                "the run here was started with another recipe or other --set; "
                     + "resume it with those, or give another --out")
+        }
+        for (name, checksum) in data where before.data[name] != checksum {
+            throw FileError(
+                path: path,
+                "the data '\(name)' has changed since the run began; bring it back, or begin anew with "
+                    + "another --out")
         }
         guard before.version == now.version, before.isa == now.isa, before.blasCore == now.blasCore
         else {
@@ -76,6 +95,14 @@ struct RunFolder {
                     + "\(now.isa), core \(now.blasCore), and end in other bytes. "
                     + "Set ESPALIER_ISA and ESPALIER_BLAS_CORE to those, or begin anew with another --out"
             )
+        }
+        try fill(recipe, source)
+        return lock
+    }
+
+    private func fill(_ recipe: Recipe, _ source: [UInt8]) throws {
+        if !FileAccess.exists(self.recipe) {
+            try FileAccess.writeAtomically(source, to: self.recipe)
         }
         for stage in recipe.stages { try FileAccess.makeFolder("\(path)/\(stage.name.value)") }
     }

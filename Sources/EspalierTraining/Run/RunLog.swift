@@ -49,4 +49,12 @@ final class RunLog {
         }
         length += bytes.count
     }
+
+    /// Puts what is written on the disk: before a checkpoint, which counts on it.
+    func synchronize() throws {
+        let descriptor = unsafe open(path, O_WRONLY | O_CLOEXEC)
+        guard descriptor >= 0, fsync(descriptor) == 0, close(descriptor) == 0 else {
+            throw FileError(path: path, "cannot be written to the disk")
+        }
+    }
 }

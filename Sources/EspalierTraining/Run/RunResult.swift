@@ -6,7 +6,7 @@ import EspalierTensors
 import Foundation
 
 /// The closing table of a run, also written as `result.json`.
-public struct RunResult: Sendable, Encodable {
+public struct RunResult: Sendable, Codable {
     /// The recipe's name.
     public var name: String
     /// The run's seed.
@@ -27,7 +27,7 @@ public struct RunResult: Sendable, Encodable {
     public var stages: [Row]
 
     /// A stage's network.
-    public struct Row: Sendable, Encodable {
+    public struct Row: Sendable, Codable {
         /// The stage's name.
         public var stage: String
         /// What the report calls it.
@@ -60,7 +60,7 @@ public struct RunResult: Sendable, Encodable {
     }
 
     init(
-        _ recipe: Recipe, _ folder: RunFolder, _ log: RunLog, _ data: (String) throws -> TaskData,
+        _ recipe: Recipe, _ folder: RunFolder, _ log: RunLog, _ data: [String: TaskData],
         _ observe: RunObserver, seconds: () -> Double
     ) throws {
         var stages: [Row] = []
@@ -77,7 +77,7 @@ public struct RunResult: Sendable, Encodable {
                 if tests[stage.data.value] == nil {
                     if tests.isEmpty { observe(.testOpened) }
                     try log.append(TestOpened(data: stage.data.value))
-                    tests[stage.data.value] = try data(stage.data.value).loadTest()
+                    tests[stage.data.value] = try data[stage.data.value]?.loadTest()
                 }
                 if let test = tests[stage.data.value] {
                     let evaluation = Evaluation(of: file.network, on: test)
@@ -123,6 +123,19 @@ public struct RunResult: Sendable, Encodable {
         var roles = [report.teacher.value: "teacher", report.student.value: "student"]
         for (label, stage) in report.controls { roles[stage.value] = label }
         return roles
+    }
+
+    /// Reads the result of a run that is complete.
+    ///
+    /// - Throws: `FileError` where it is missing or cannot be read.
+    public init(contentsOf path: String) throws {
+        let decoder = JSONDecoder()
+        decoder.keyDecodingStrategy = .convertFromSnakeCase
+        do {
+            self = try decoder.decode(RunResult.self, from: Data(FileAccess.read(path)))
+        } catch let error as DecodingError {
+            throw FileError(path: path, "it is not a result: \(error)")
+        }
     }
 
     /// The result as JSON with snake-case keys.

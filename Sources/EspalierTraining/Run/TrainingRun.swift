@@ -11,20 +11,17 @@ public struct TrainingRun {
     public let recipe: Recipe
     /// Where everything goes.
     public let folder: String
-    /// `--set` pairs that the recipe was read with.
-    public let assignments: [String]
     /// Whether to go on with a run that is in the folder.
     public let resumes: Bool
 
     /// A run of a recipe into a folder.
-    public init(recipe: Recipe, folder: String, assignments: [String] = [], resumes: Bool = false) {
+    public init(recipe: Recipe, folder: String, resumes: Bool = false) {
         self.recipe = recipe
         self.folder = folder
-        self.assignments = assignments
         self.resumes = resumes
     }
 
-    /// Trains all stages and reads the test part.
+    /// Trains all stages and reads the test part. The recipe is taken as checked: see `Recipe.checked`.
     ///
     /// - Parameters:
     ///   - observe: Hears of everything as it happens.
@@ -35,32 +32,33 @@ public struct TrainingRun {
     ) throws -> RunResult {
         let clock = ContinuousClock()
         let start = clock.now
-        try recipe.check()
+        let data = try recipe.data.reduce(into: [String: TaskData]()) {
+            $0[$1.key] = try TaskData($1.key, $1.value, recipe)
+        }
         let place = RunFolder(path: folder)
-        try place.prepare(
+        let lock = try place.prepare(
             recipe, source: FileAccess.exists(recipe.path) ? FileAccess.read(recipe.path) : [],
-            assignments: assignments, resumes: resumes)
+            data: data.mapValues(\.checksum), resumes: resumes)
+        defer { withExtendedLifetime(lock) {} }
+        if resumes, FileAccess.exists(place.result) {
+            // The test part is not read a second time.
+            observe(.note("the run is complete; this is its result"))
+            return try RunResult(contentsOf: place.result)
+        }
         let checkpoints = try savedStates(place)
         let log = try RunLog(
             path: place.log, length: checkpoints.last(where: { $0 != nil })??.state.logBytes ?? 0)
         let context = RunContext(
             recipe: recipe, folder: place, log: log, observe: observe, shouldStop: shouldStop)
-        var loaded: [String: TaskData] = [:]
-        func data(_ name: String) throws -> TaskData {
-            if let data = loaded[name] { return data }
-            guard let entry = recipe.data[name] else { throw TrainingError("no data '\(name)'") }
-            let data = try TaskData(name, entry, seed: recipe.seed, recipePath: recipe.path)
-            loaded[name] = data
-            return data
-        }
         for (stage, checkpoint) in zip(recipe.stages, checkpoints) {
             if let checkpoint, checkpoint.state.isComplete {
                 observe(.note("stage '\(stage.name.value)' is complete"))
                 continue
             }
-            let runner = try StageRunner(
-                stage, data(stage.data.value), context, resuming: checkpoint)
-            try runner.run()
+            guard let data = data[stage.data.value] else {
+                throw TrainingError("no data '\(stage.data.value)'")
+            }
+            try StageRunner(stage, data, context, resuming: checkpoint).run()
         }
         let result = try RunResult(recipe, place, log, data, observe) {
             let elapsed = (clock.now - start).components
@@ -82,9 +80,9 @@ public struct TrainingRun {
                 continue
             }
             let checkpoint = try Checkpoint(contentsOf: path)
-            guard checkpoint.recipe == recipe.fingerprint else {
-                throw FileError(path: path, "it belongs to a run of another recipe")
-            }
+            guard checkpoint.recipe == recipe.fingerprint,
+                checkpoint.description.lineage.stage == stage.name.value
+            else { throw FileError(path: path, "it belongs to another stage or another recipe") }
             states.append(checkpoint)
             mayExist = checkpoint.state.isComplete
         }

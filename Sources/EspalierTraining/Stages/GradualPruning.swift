@@ -44,7 +44,8 @@ struct GradualPruning {
         step: Int, optimizer: inout any Optimizer, observe: (String) -> Void
     ) {
         guard rule.isUpdate(step) else { return }
-        let sparsity = rule.sparsity(at: step)
+        // What is pruned stays pruned, also where a start is sparser than the rule's beginning.
+        let sparsity = max(rule.sparsity(at: step), presentSparsity)
         // The random control draws the same lots each time: what is pruned first stays pruned.
         let masks = selection.masks(
             for: entries.map {
@@ -55,6 +56,21 @@ struct GradualPruning {
             optimizer.state.apply(mask, to: entry.name)
             observe(entry.name)
         }
+    }
+
+    // Of blocks: the share that a mask of whole blocks leaves out.
+    private var presentSparsity: Double {
+        let shares = entries.map { $0.parameter.mask?.sparsity ?? 0 }
+        return selection.scope == .layer ? shares.min() ?? 0 : overallSparsity
+    }
+
+    private var overallSparsity: Double {
+        let total = entries.reduce(0) { $0 + $1.parameter.shape.elementCount }
+        let pruned = entries.reduce(0) {
+            $0 + $1.parameter.shape.elementCount
+                - ($1.parameter.mask?.liveCount ?? $1.parameter.shape.elementCount)
+        }
+        return total == 0 ? 0 : Double(pruned) / Double(total)
     }
 
     /// Whether exactly the weights that were asked for are pruned, else what is found.

@@ -27,9 +27,16 @@ public struct NetworkEvaluation: Sendable, CustomStringConvertible {
             throw DataError(path: data, "there is no part '\(part)'; train, dev or test")
         }
         let source: Recipe.Data.Source = data.contains("/") ? .folder(data) : .named(data)
-        let folder = try TaskData.folder(source, recipePath: "")
-        let examples = try folder.load(part)
+        let folder = try TaskData.folder(source, home: ".")
+        let examples = try folder.load(part, needsLabels: saved.description.task == .classes)
         let description = saved.description
+        let largest = Double(max(try folder.load(.train, needsLabels: false).pixels.max() ?? 1, 1))
+        guard largest <= description.largestPixel else {
+            throw DataError(
+                path: folder.path,
+                "its largest pixel is \(Int(largest)), the network was trained on 0 to "
+                    + "\(Int(description.largestPixel))")
+        }
         guard Array(examples.shape) == description.input else {
             throw DataError(
                 path: folder.path,

@@ -60,7 +60,9 @@ final class StageRunner {
                     stage: stage.name.value, seed: recipe.seed, startFrom: start?.ancestor,
                     teacher: teacher.flatMap { teacher in
                         stage.distillation.map {
-                            NetworkFile.Ancestor(name: $0.teacher.value, checksum: teacher.checksum)
+                            NetworkFile.Ancestor(
+                                name: $0.teacher.value.lastPathComponent,
+                                checksum: teacher.checksum)
                         }
                     }, steps: (start?.steps ?? 0) + steps))
         for entry in parameters.entries where stage.frozen.match(entry.name) {
@@ -84,6 +86,7 @@ final class StageRunner {
         if let checkpoint {
             optimizer.state = checkpoint.optimizer
             state = checkpoint.state
+            try checkResumed(checkpoint)
         }
         try check()
         let summary = summary(start)
@@ -224,6 +227,8 @@ final class StageRunner {
             throw diverged(
                 "element \(index) of '\(entry.name)' is \(entry.parameter.value.elements[index])")
         }
+        // The checkpoint counts on the log's length.
+        try context.log.synchronize()
         state.logBytes = context.log.length
         let path = context.folder.last(stage.name.value)
         try Checkpoint(
@@ -239,6 +244,21 @@ final class StageRunner {
     }
 
     // MARK: - Checks before the first step
+
+    // A checkpoint may be damaged with a good checksum, and what it was made from may have changed.
+    private func checkResumed(_ checkpoint: Checkpoint) throws {
+        func fail(_ problem: String) -> FileError {
+            FileError(path: context.folder.last(stage.name.value), problem)
+        }
+        guard (0...stage.epochs).contains(state.epoch),
+            (0..<max(stepsPerEpoch, 1)).contains(state.stepInEpoch),
+            state.step == state.epoch * stepsPerEpoch + state.stepInEpoch,
+            checkpoint.optimizer.step == state.step, state.examples >= 0
+        else { throw fail("its position does not fit the recipe: \(state)") }
+        guard checkpoint.description.lineage.teacher?.checksum == teacher?.checksum else {
+            throw fail("its teacher has changed since; begin a new run with another --out")
+        }
+    }
 
     private func check() throws {
         let problems = RecipeProblems()
@@ -257,6 +277,12 @@ final class StageRunner {
                         + "the student \(network.input) to \(network.classes)",
                     at: distillation.teacher.position)
             }
+            if teacher.description.largestPixel != data.largestPixel {
+                problems.add(
+                    "the teacher's largest pixel is \(teacher.description.largestPixel), here it is "
+                        + "\(data.largestPixel); give both the same `largest_pixel`",
+                    at: distillation.teacher.position)
+            }
         }
         try problems.throwIfAny()
     }
@@ -267,8 +293,8 @@ final class StageRunner {
             parameters: parameters.entries.reduce(0) { $0 + $1.parameter.shape.elementCount },
             prunable: SparsityCount(parameters, including: prunable).total,
             examples: data.train.count, devExamples: data.dev?.count ?? 0, epochs: stage.epochs,
-            steps: steps, startFrom: stage.startFrom?.value,
-            teacher: stage.distillation?.teacher.value, taken: start?.taken ?? [],
+            steps: steps, startFrom: stage.startFrom?.value.lastPathComponent,
+            teacher: stage.distillation?.teacher.value.lastPathComponent, taken: start?.taken ?? [],
             new: start?.new ?? [], unused: start?.unused ?? [])
     }
 
@@ -299,6 +325,12 @@ extension Recipe.Stage {
                     + suggestion(for: pattern, among: names),
                 at: name.position)
         }
+        let total = stepsPerEpoch * epochs
+        let rise = warmup.steps(perEpoch: stepsPerEpoch, total: total)
+        if rise >= total {
+            problems.add(
+                "'warmup' takes \(rise) steps, the stage ends after \(total)", at: name.position)
+        }
         guard let pruning else { return }
         pruning.except.check(against: names, "'except'", problems)
         pruning.only?.check(against: names, "'only'", problems)
@@ -313,8 +345,19 @@ extension Recipe.Stage {
                     + "\(entry.parameter.shape) [outputs, ..., inputs]; add it to 'except'",
                 at: pruning.position)
         }
-        let total = stepsPerEpoch * epochs
         let rule = GradualPruning.rule(pruning, stepsPerEpoch: stepsPerEpoch, steps: total)
+        func at(_ span: StepSpan) -> Int { span.steps(perEpoch: stepsPerEpoch, total: total) }
+        if at(pruning.begin) > at(pruning.end) {
+            problems.add("'during' ends before it begins", at: pruning.position)
+        }
+        if let rewind = pruning.rewindRate, at(rewind) > rule.end {
+            problems.add(
+                "'rewind_rate' goes to step \(at(rewind)), pruning ends at \(rule.end)",
+                at: pruning.position)
+        }
+        for entry in candidates where frozen.match(entry.name) {
+            problems.add("'\(entry.name)' is frozen and cannot be pruned", at: pruning.position)
+        }
         if rule.end >= total {
             problems.add(
                 "pruning would end at step \(rule.end), the stage ends after \(total)",

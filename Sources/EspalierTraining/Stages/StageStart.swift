@@ -35,7 +35,9 @@ struct StageStart {
             throw fail("\(error)", at: stage.model?.position ?? stage.name.position)
         }
         ancestor = stage.startFrom.flatMap { from in
-            start.map { NetworkFile.Ancestor(name: from.value, checksum: $0.checksum) }
+            start.map {
+                NetworkFile.Ancestor(name: from.value.lastPathComponent, checksum: $0.checksum)
+            }
         }
         steps = start?.description.lineage.steps ?? 0
         let own = ParameterSet(network)
@@ -68,10 +70,34 @@ struct StageStart {
             }
         }
         unused = theirs.entries.map(\.name).filter { !taken.contains($0) }
+        guard !taken.isEmpty else {
+            throw fail("no tensor of '\(from.value)' fits this network", at: from.position)
+        }
+        guard start.description.largestPixel == data.largestPixel else {
+            throw fail(
+                "the largest pixel of '\(from.value)' is \(start.description.largestPixel), here it is "
+                    + "\(data.largestPixel); give both the same `largest_pixel`", at: from.position)
+        }
     }
 }
 
 extension Recipe {
+    /// The file that a reference names: relative to the recipe, else to the working folder; a stage's folder stands for
+    /// the network in it.
+    func file(_ reference: String) -> String {
+        var path = reference
+        let beside = home + "/" + reference
+        if !reference.hasPrefix("/"), FileAccess.exists(beside) { path = beside }
+        let network = path + "/network.safetensors"
+        return FileAccess.isFolder(path) && FileAccess.exists(network) ? network : path
+    }
+
+    /// The folder of the recipe's file.
+    var home: String {
+        let parts = path.split(separator: "/", omittingEmptySubsequences: false).dropLast()
+        return parts.isEmpty ? "." : parts.joined(separator: "/")
+    }
+
     /// The stream of all that is random in a stage.
     func random(of stage: Stage) -> RandomStream {
         RandomStream(seed: seed).child("stage").child(stage.name.value)
@@ -84,6 +110,11 @@ extension RunFolder {
         if recipe.stages.contains(where: { $0.name.value == reference }) {
             return network(reference)
         }
-        return reference
+        return recipe.file(reference)
     }
+}
+
+extension String {
+    /// What stands behind the last slash: files of a run name no folders.
+    var lastPathComponent: String { split(separator: "/").last.map(String.init) ?? self }
 }

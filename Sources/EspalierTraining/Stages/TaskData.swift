@@ -1,5 +1,6 @@
 import EspalierData
 import EspalierInterchange
+import EspalierKernels
 import EspalierTensors
 
 /// A recipe's data set, loaded: the parts that training may see, and the way to the one that it may not.
@@ -14,19 +15,21 @@ struct TaskData {
     let train: ImageBatches
     let dev: ImageBatches?
     let augmentation: Augmentation
+    /// Of the training and dev images and labels.
+    let checksum: UInt32
 
     /// Loads training and dev part.
     ///
     /// - Throws: `DataError` where files are missing or damaged, or labels are out of range.
-    init(_ name: String, _ data: Recipe.Data, seed: UInt64, recipePath: String) throws {
+    init(_ name: String, _ data: Recipe.Data, _ recipe: Recipe) throws {
         self.name = name
         task = data.task
         augmentation = data.augmentation
-        folder = try TaskData.folder(data.source.value, recipePath: recipePath)
-        let all = try folder.load(.train)
-        largestPixel = data.largestPixel ?? Double(max(all.pixels.max() ?? 1, 1))
-        let own = folder.has(.dev) ? try folder.load(.dev) : nil
+        folder = try TaskData.folder(data.source.value, home: recipe.home)
         let labelled = data.task == .classes
+        let all = try folder.load(.train, needsLabels: labelled)
+        largestPixel = data.largestPixel ?? Double(max(all.pixels.max() ?? 1, 1))
+        let own = folder.has(.dev) ? try folder.load(.dev, needsLabels: labelled) : nil
         classes =
             labelled
             ? try data.classes ?? TaskData.classes(all, folder) : 4
@@ -45,10 +48,15 @@ struct TaskData {
                 path: folder.path, "dev images \(own.shape), training images \(all.shape)")
         }
         input = all.shape
+        checksum = ([all] + (own.map { [$0] } ?? [])).reduce(0) { checksum, part in
+            let labels = part.labels.map { UInt8(truncatingIfNeeded: $0) }
+            let first = Kernels.crc32c(part.pixels.span, continuing: checksum)
+            return Kernels.crc32c(labels.span, continuing: first)
+        }
         let scale = Float(1 / largestPixel)
         // The cut depends on the seed alone: a data set used for two tasks keeps the same images apart.
         let cut = all.split(
-            share: own == nil ? data.dev : 0, random: RandomStream(seed: seed).child("dev"))
+            share: own == nil ? data.dev : 0, random: RandomStream(seed: recipe.seed).child("dev"))
         guard cut.rest.count > 0 else {
             throw DataError(path: folder.path, "no training image is left after the dev part")
         }
@@ -59,7 +67,7 @@ struct TaskData {
 
     /// Reads the test part. Only the closing table calls it, after all training.
     func loadTest() throws -> ImageBatches {
-        let examples = try folder.load(.test)
+        let examples = try folder.load(.test, needsLabels: task == .classes)
         if task == .classes { try TaskData.check(examples, classes, folder.labelsFile(.test)) }
         guard examples.shape == input else {
             throw DataError(
@@ -69,20 +77,18 @@ struct TaskData {
     }
 
     /// The folder of a source: by name beside the recipe, in `ESPALIER_DATA` and in ./datasets.
-    static func folder(_ source: Recipe.Data.Source, recipePath: String) throws(DataError)
+    static func folder(_ source: Recipe.Data.Source, home: String) throws(DataError)
         -> DatasetFolder
     {
-        let home = recipePath.split(separator: "/", omittingEmptySubsequences: false).dropLast()
-            .joined(separator: "/")
         switch source {
         case .folder(let path):
-            let path = path.hasPrefix("/") || home.isEmpty ? path : home + "/" + path
+            let path = path.hasPrefix("/") || home == "." ? path : home + "/" + path
             guard FileAccess.exists(path) else {
                 throw DataError(path: path, "there is no such folder")
             }
             return DatasetFolder(path: path)
         case .named(let name):
-            var places = [(home.isEmpty ? "." : home) + "/../datasets", "datasets"]
+            var places = home == "." ? ["datasets"] : [home + "/../datasets", "datasets"]
             if let own = environment("ESPALIER_DATA") { places.insert(own, at: 0) }
             return try DatasetFolder.find(name, in: places)
         }

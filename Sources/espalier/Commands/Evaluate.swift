@@ -5,7 +5,7 @@ struct Evaluate: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Measure a network on labelled data.")
 
-    @Argument(help: "The network: best.safetensors or last.safetensors of a stage.")
+    @Argument(help: "The network: network.safetensors or last.safetensors of a stage.")
     var file: String
 
     @Option(help: "A data set's name, or a folder with IDX files.")

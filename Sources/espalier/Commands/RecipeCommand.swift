@@ -19,8 +19,7 @@ struct RecipeCommand: ParsableCommand {
             var isFaulty = false
             for path in recipes {
                 do {
-                    let recipe = try Recipe(path: path, assignments: assignments)
-                    try recipe.check()
+                    let recipe = try Recipe.checked(path: path, assignments: assignments)
                     print("\(path): good, \(recipe.stages.count) stages")
                 } catch {
                     _ = fail(error)

@@ -32,18 +32,22 @@ struct Train: ParsableCommand {
         let folder = out ?? "runs/" + Train.stem(of: recipe)
         let progress = Progress()
         do {
-            let recipe = try Recipe(path: recipe, assignments: assignments)
-            let run = TrainingRun(
-                recipe: recipe, folder: folder, assignments: assignments, resumes: resume)
+            let recipe = try Recipe.checked(path: recipe, assignments: assignments)
+            let run = TrainingRun(recipe: recipe, folder: folder, resumes: resume)
             StopSignal.listen()
             let result = try run.run(
                 observe: { progress.show($0) }, shouldStop: { StopSignal.isRaised })
             progress.end()
             print("\n\(result)")
-            print("\nteacher_accuracy \(Train.text(result.teacherAccuracy))")
-            print("trained_accuracy \(Train.text(result.trainedAccuracy))")
+            print()
+            if let accuracy = result.teacherAccuracy {
+                print("teacher_accuracy \(Train.text(accuracy))")
+            }
+            if let accuracy = result.trainedAccuracy {
+                print("trained_accuracy \(Train.text(accuracy))")
+            }
             if let sparsity = result.sparsity, let pruned = result.pruned,
-                let prunable = result.prunable
+                let prunable = result.prunable, prunable > 0
             {
                 print(
                     "sparsity \(Train.text(sparsity)) (\(pruned) of \(prunable) prunable weights)")
@@ -52,7 +56,8 @@ struct Train: ParsableCommand {
             print("everything is in \(folder)")
         } catch let error as RunInterrupted {
             progress.end()
-            throw fail(error, code: 130)
+            standardError("\(error)")
+            throw ExitCode(128 + StopSignal.number)
         } catch {
             progress.end()
             throw fail(error)
@@ -64,8 +69,7 @@ struct Train: ParsableCommand {
         return name.lastIndex(of: ".").map { String(name[..<$0]) } ?? name
     }
 
-    private static func text(_ value: Double?, digits: Int = 4) -> String {
-        guard let value else { return "-" }
+    private static func text(_ value: Double, digits: Int = 4) -> String {
         let scale = Array(repeating: 10.0, count: digits).reduce(1, *)
         return "\((value * scale).rounded() / scale)"
     }
@@ -90,12 +94,15 @@ enum StopSignal {
 
     static var isRaised: Bool { unsafe raised != 0 }
 
+    /// The signal that asked, 0 for none.
+    static var number: Int32 { unsafe Int32(raised) }
+
     static func listen() {
         for number in [SIGINT, SIGTERM] {
             signal(number) { number in
                 // A second one ends the program at once.
                 if unsafe StopSignal.raised != 0 { _exit(128 + number) }
-                unsafe StopSignal.raised = 1
+                unsafe StopSignal.raised = sig_atomic_t(number)
             }
         }
     }
