@@ -111,6 +111,22 @@ package enum BLAS {
         }
     }
 
+    /// A matrix product of two tensors read as matrices: a is [rows, depth], b is [depth, columns], or their
+    /// transposes. The result has `shape`, which holds rows * columns elements.
+    static func product(
+        _ a: Tensor, transposesA: Bool = false, _ b: Tensor, transposesB: Bool = false, rows: Int,
+        columns: Int, depth: Int, shape: Shape
+    ) -> Tensor {
+        unsafe Tensor(shape) { result in
+            unsafe reading(a, b) { a, b in
+                unsafe multiplyTiled(
+                    Operand(a, pitch: transposesA ? rows : depth, transposed: transposesA),
+                    Operand(b, pitch: transposesB ? depth : columns, transposed: transposesB),
+                    into: result, pitch: columns, rows: rows, columns: columns, depth: depth)
+            }
+        }
+    }
+
     // MARK: - Core type
 
     // OpenBLAS reads OPENBLAS_CORETYPE when it is loaded, and a stray one halves its speed; an old version
