@@ -1,25 +1,36 @@
 import EspalierData
 import EspalierEngine
 import EspalierInterchange
-import EspalierNN
+package import EspalierNN
 import EspalierTensors
 
 /// What all stages of a run share.
-struct RunContext {
+package struct RunContext {
     let recipe: Recipe
     let folder: RunFolder
     let log: RunLog
     let observe: RunObserver
     let shouldStop: () -> Bool
+
+    package init(
+        recipe: Recipe, folder: RunFolder, log: RunLog, observe: @escaping RunObserver,
+        shouldStop: @escaping () -> Bool
+    ) {
+        self.recipe = recipe
+        self.folder = folder
+        self.log = log
+        self.observe = observe
+        self.shouldStop = shouldStop
+    }
 }
 
 /// Trains one stage: the loop reads top to bottom.
-final class StageRunner {
+package final class StageRunner {
     private let stage: Recipe.Stage
     private let data: TaskData
     private let context: RunContext
     private let network: Network
-    private let parameters: ParameterSet
+    package let parameters: ParameterSet
     private let description: NetworkFile.Description
     private let teacher: NetworkFile?
     private let pruning: GradualPruning?
@@ -33,7 +44,7 @@ final class StageRunner {
     private var state: StageState
 
     /// A stage at its beginning, or where its checkpoint stands.
-    init(
+    package init(
         _ stage: Recipe.Stage, _ data: TaskData, _ context: RunContext,
         resuming checkpoint: Checkpoint?
     ) throws {
@@ -98,7 +109,7 @@ final class StageRunner {
     // MARK: - The loop
 
     /// Trains to the end and leaves the network in the stage's folder.
-    func run() throws {
+    package func run() throws {
         while state.epoch < stage.epochs, !hasStoppedEarly {
             let order = data.train.order(epoch: state.epoch, random: random)
             while state.stepInEpoch < stepsPerEpoch {

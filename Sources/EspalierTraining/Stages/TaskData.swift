@@ -1,9 +1,9 @@
-import EspalierData
+package import EspalierData
 import EspalierInterchange
 import EspalierTensors
 
 /// A recipe's data set, loaded: the parts that training may see, and the way to the one that it may not.
-struct TaskData {
+package struct TaskData {
     let name: String
     let task: ImageTask
     let folder: DatasetFolder
@@ -11,14 +11,14 @@ struct TaskData {
     let input: Shape
     let classes: Int
     let largestPixel: Double
-    let train: ImageBatches
-    let dev: ImageBatches?
+    package let train: ImageBatches
+    package let dev: ImageBatches?
     let augmentation: Augmentation
 
     /// Loads training and dev part.
     ///
     /// - Throws: `DataError` where files are missing or damaged, or labels are out of range.
-    init(_ name: String, _ data: Recipe.Data, seed: UInt64, recipePath: String) throws {
+    package init(_ name: String, _ data: Recipe.Data, seed: UInt64, recipePath: String) throws {
         self.name = name
         task = data.task
         augmentation = data.augmentation
