@@ -5,8 +5,8 @@ import EspalierTesting
 import EspalierTraining
 import Foundation
 
-/// Runs of a small network whose steps, rates and losses can be computed beside them: no batch norm, no dropout
-/// and no augmentation, unless asked for.
+/// Runs of a small network whose steps, rates and losses can be computed beside them: no batch
+/// norm, no dropout and no augmentation, unless asked for.
 struct FieldRun {
     /// A batch of all training images: an epoch of one step.
     static let whole = "batch: 1000"

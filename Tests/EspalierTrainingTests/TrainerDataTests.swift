@@ -210,6 +210,12 @@ import Testing
             _ = try steps("other", "epochs: 2, batch: 32", seed: 6)
             #expect(try run.bits("a") == run.bits("same"))
             #expect(try run.bits("a") != run.bits("other"))
+            // Another start too, not only another dev part.
+            for seed in [5, 6] {
+                try run.run(
+                    "start\(seed)", "epochs: 1, \(FieldRun.still)", data: "dev: 0%", seed: seed)
+            }
+            #expect(try run.bits("start5") != run.bits("start6"))
         }
     }
 }

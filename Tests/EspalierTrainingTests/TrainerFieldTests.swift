@@ -50,8 +50,8 @@ private func measure(
         }
     }
 
-    /// Without momentum and with a norm limit below the gradient's norm, a step is as long as rate x limit: the
-    /// rates that are logged are those that the weights were moved by.
+    /// Without momentum and with a norm limit below the gradient's norm, a step is as long as
+    /// rate x limit: the rates that are logged are those that the weights were moved by.
     @Test(arguments: ["constant", "linear", "cosine"])
     func scheduleWarmupAndClip(_ schedule: String) throws {
         let factors: [Double] = (0..<8).map { step in
@@ -131,7 +131,7 @@ private func measure(
                 clip: {norm: 0.01}, prune: {to: 50%, during: [0 steps, 5 steps], \
                 every: 1 steps, rewind_rate: 2 steps}
                 """)
-            // From step 5 on the schedule runs from its second step to its end, over the five steps left.
+            // From step 5 on the schedule runs from its step 2 to its end, in the five steps left.
             let expected: [Double] = [1, 0.9, 0.8, 0.7, 0.6, 0.8, 0.64, 0.48, 0.32, 0.16]
             for (epoch, rate) in zip(epochs, expected) { #expect(abs(epoch.rate - rate) < 1e-9) }
             #expect(epochs.count == 10)
@@ -180,13 +180,13 @@ private func measure(
             #expect(accuracies.prefix(6).max() ?? 0 > accuracies.suffix(2).max() ?? 1)
             #expect(epochs.filter(\.isBest).map(\.epoch).allSatisfy { $0 > 6 })
             #expect(epochs.contains { $0.isBest })
-            let head = try #require(try run.network("run").tensors["hidden1.weight"])
-            #expect(head.elements.count { $0 == 0 } == 274)
+            let weights = try #require(try run.network("run").tensors["hidden1.weight"])
+            #expect(weights.elements.count { $0 == 0 } == 274)
         }
     }
 
     @Test(
-        "weight, task_weight and temperature of a teacher each change the run; without weight it is silent"
+        "weight, task_weight and temperature each change the run; no weight, no teacher"
     )
     func distillation() throws {
         try Fixtures.withFolder { folder in
@@ -207,7 +207,7 @@ private func measure(
             #expect(Set(runs).count == runs.count)
             let silent = try student("silent", distill("weight: 0, task_weight: 1"))
             #expect(silent == runs[4])
-            // Without task weight, labels do not matter: the student that is its teacher stays as it is.
+            // Without task weight labels do not matter: one that equals its teacher has no loss.
             let epochs = try run.run(
                 "same", teacher,
                 "epochs: 1, batch: 1000, start_from: one, "
