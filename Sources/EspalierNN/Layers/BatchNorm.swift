@@ -68,10 +68,16 @@ public final class RunningMoments: Module {
         }
     }
 
-    /// Folds what a tape's forward saw into the running statistics that it belongs to.
-    public static func fold(_ statistics: [Tape.BatchStatistics]) {
+    /// Folds what a tape's forward saw into the running statistics that it belongs to, but for those whose `mean` is
+    /// among the buffers to keep.
+    public static func fold(
+        _ statistics: [Tape.BatchStatistics], keeping frozen: Set<ObjectIdentifier> = []
+    ) {
         for batch in statistics {
-            (batch.owner as? RunningMoments)?.fold(mean: batch.mean, variance: batch.variance)
+            guard let moments = batch.owner as? RunningMoments,
+                !frozen.contains(ObjectIdentifier(moments.mean))
+            else { continue }
+            moments.fold(mean: batch.mean, variance: batch.variance)
         }
     }
 }

@@ -11,6 +11,10 @@ package struct GoldenRunner {
         package var passed = 0
         package var failures: [String] = []
         package var notCovered: [String: Int] = [:]
+        /// Names of the cases whose op has a body that does not cover them.
+        package var refused: Set<String> = []
+        /// Names of all cases.
+        package var cases: Set<String> = []
 
         package init() {}
 
@@ -37,6 +41,7 @@ package struct GoldenRunner {
         let files = (walk?.allObjects as? [String] ?? []).filter { $0.hasSuffix(".safetensors") }
         for file in files.sorted() {
             let test = try GoldenCase(contentsOf: folder + "/" + file)
+            report.cases.insert(test.name)
             guard let body = bodies[test.op] else {
                 report.notCovered[test.op, default: 0] += 1
                 continue
@@ -49,6 +54,7 @@ package struct GoldenRunner {
                     report.failures += problems.map { "\(file): \($0)" }
                 }
             } catch is NotCovered {
+                report.refused.insert(test.name)
                 report.notCovered[test.op, default: 0] += 1
             } catch {
                 report.failures.append("\(file): \(error)")

@@ -1,4 +1,4 @@
-import EspalierInterchange
+package import EspalierInterchange
 import EspalierNN
 import EspalierTensors
 import Foundation
@@ -23,6 +23,8 @@ struct StageState: Codable, Equatable {
     var passesWithoutBest = 0
     /// Bytes of the run's log that belong to what is done.
     var logBytes = 0
+    /// Steps behind the network that the stage started from.
+    var stepsBefore = 0
     /// Whether the stage has left its network.
     var isComplete = false
 
@@ -49,7 +51,7 @@ struct DevResult: Codable, Equatable {
 }
 
 /// The state of a stage in a file: what a resume continues from, bit for bit.
-struct Checkpoint {
+package struct Checkpoint {
     var state: StageState
     let network: Network
     let description: NetworkFile.Description
@@ -87,7 +89,7 @@ struct Checkpoint {
     /// Reads a checkpoint.
     ///
     /// - Throws: `FileError` where it is missing, damaged, or not a checkpoint.
-    init(contentsOf path: String) throws(FileError) {
+    package init(contentsOf path: String) throws(FileError) {
         let file = try SafeTensors(contentsOf: path, requiresChecksum: true)
         guard file.metadata["format"] == "espalier-checkpoint",
             let json = file.metadata["state"],

@@ -12,16 +12,18 @@ import Foundation
 ///     STAGE/last.safetensors    where the stage stands; a resume goes on from here
 ///     STAGE/network.safetensors the network that the stage leaves
 ///     result.json      the closing table
-struct RunFolder {
+package struct RunFolder {
     let path: String
+
+    package init(path: String) { self.path = path }
 
     var recipe: String { path + "/recipe.yaml" }
     var settings: String { path + "/run.json" }
     var log: String { path + "/log.jsonl" }
     var result: String { path + "/result.json" }
 
-    func last(_ stage: String) -> String { "\(path)/\(stage)/last.safetensors" }
-    func network(_ stage: String) -> String { "\(path)/\(stage)/network.safetensors" }
+    package func last(_ stage: String) -> String { "\(path)/\(stage)/last.safetensors" }
+    package func network(_ stage: String) -> String { "\(path)/\(stage)/network.safetensors" }
 
     /// What a run was started with.
     struct Settings: Codable, Equatable {

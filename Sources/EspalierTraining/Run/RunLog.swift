@@ -9,12 +9,12 @@ import Foundation
 
 /// A run's log: one JSON object a line, the same bytes for the same run. A resume cuts off what came after the
 /// state that it goes on from.
-final class RunLog {
+package final class RunLog {
     private let path: String
     private(set) var length: Int
 
     /// Opens the log, keeping its first `length` bytes.
-    init(path: String, length: Int) throws {
+    package init(path: String, length: Int) throws {
         self.path = path
         self.length = length
         let descriptor = unsafe open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0o644)

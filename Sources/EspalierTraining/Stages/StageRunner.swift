@@ -1,26 +1,37 @@
 import EspalierData
 import EspalierEngine
 import EspalierInterchange
-import EspalierNN
+package import EspalierNN
 import EspalierTensors
 
 /// What all stages of a run share.
-struct RunContext {
+package struct RunContext {
     let recipe: Recipe
     let folder: RunFolder
     let log: RunLog
     let observe: RunObserver
     let shouldStop: () -> Bool
+
+    package init(
+        recipe: Recipe, folder: RunFolder, log: RunLog, observe: @escaping RunObserver,
+        shouldStop: @escaping () -> Bool
+    ) {
+        self.recipe = recipe
+        self.folder = folder
+        self.log = log
+        self.observe = observe
+        self.shouldStop = shouldStop
+    }
 }
 
 /// Trains one stage: the loop reads top to bottom.
-final class StageRunner {
+package final class StageRunner {
     private let stage: Recipe.Stage
     private let data: TaskData
     private let context: RunContext
     private let network: Network
-    private let parameters: ParameterSet
-    private let description: NetworkFile.Description
+    package let parameters: ParameterSet
+    private var description: NetworkFile.Description
     private let teacher: NetworkFile?
     private let pruning: GradualPruning?
     private let schedule: Schedule
@@ -28,12 +39,13 @@ final class StageRunner {
     private let stepsPerEpoch: Int
     private let steps: Int
     private let prunable: [String]
+    private let frozenBuffers: Set<ObjectIdentifier>
     private let maskFingerprint: String?
     private var optimizer: any Optimizer
     private var state: StageState
 
     /// A stage at its beginning, or where its checkpoint stands.
-    init(
+    package init(
         _ stage: Recipe.Stage, _ data: TaskData, _ context: RunContext,
         resuming checkpoint: Checkpoint?
     ) throws {
@@ -64,10 +76,14 @@ final class StageRunner {
                                 name: $0.teacher.value.lastPathComponent,
                                 checksum: teacher.checksum)
                         }
-                    }, steps: (start?.steps ?? 0) + steps))
+                    }, steps: start?.steps ?? 0))
         for entry in parameters.entries where stage.frozen.match(entry.name) {
             entry.parameter.isTrainable = false
         }
+        frozenBuffers = Set(
+            parameters.buffers.filter { stage.frozen.match($0.name) }.map {
+                ObjectIdentifier($0.buffer)
+            })
         if stage.locksMasks {
             for entry in parameters.entries where entry.parameter.mask != nil {
                 entry.parameter.lockMask()
@@ -83,6 +99,7 @@ final class StageRunner {
         schedule = StageRunner.schedule(stage, pruning, perEpoch: stepsPerEpoch, total: steps)
         optimizer = stage.optimizer.make(for: parameters)
         state = StageState()
+        state.stepsBefore = start?.steps ?? 0
         if let checkpoint {
             optimizer.state = checkpoint.optimizer
             state = checkpoint.state
@@ -101,7 +118,7 @@ final class StageRunner {
     // MARK: - The loop
 
     /// Trains to the end and leaves the network in the stage's folder.
-    func run() throws {
+    package func run() throws {
         while state.epoch < stage.epochs, !hasStoppedEarly {
             let order = data.train.order(epoch: state.epoch, random: random)
             while state.stepInEpoch < stepsPerEpoch {
@@ -133,7 +150,7 @@ final class StageRunner {
         let loss = self.loss(logits, classes, images)
         let value = Double(loss.tensor.scalar)
         guard value.isFinite else { throw diverged("the loss is \(value)") }
-        RunningMoments.fold(tape.batchStatistics)
+        RunningMoments.fold(tape.batchStatistics, keeping: frozenBuffers)
         var gradients = tape.gradients(of: loss)
         stage.clipping?.apply(to: &gradients, of: parameters)
         let rate = Double(stage.optimizer.rate) * schedule.factor(at: state.step)
@@ -143,6 +160,7 @@ final class StageRunner {
         state.examples += indices.count
         state.step += 1
         state.stepInEpoch += 1
+        description.lineage.steps = state.stepsBefore + state.step
         context.observe(
             .stepped(
                 StepProgress(
@@ -317,7 +335,7 @@ extension Recipe.Stage {
     func check(
         names: [String], parameters: ParameterSet, stepsPerEpoch: Int, _ problems: RecipeProblems
     ) {
-        frozen.check(against: names, "'freeze'", problems)
+        frozen.check(against: names + parameters.buffers.map(\.name), "'freeze'", problems)
         for pattern in optimizer.decay.except
         where !names.contains(where: { NamePattern(pattern).matches($0) }) {
             problems.add(

@@ -1,10 +1,10 @@
-import EspalierData
+package import EspalierData
 import EspalierInterchange
 import EspalierKernels
 import EspalierTensors
 
 /// A recipe's data set, loaded: the parts that training may see, and the way to the one that it may not.
-struct TaskData {
+package struct TaskData {
     let name: String
     let task: ImageTask
     let folder: DatasetFolder
@@ -12,8 +12,8 @@ struct TaskData {
     let input: Shape
     let classes: Int
     let largestPixel: Double
-    let train: ImageBatches
-    let dev: ImageBatches?
+    package let train: ImageBatches
+    package let dev: ImageBatches?
     let augmentation: Augmentation
     /// Of the training and dev images and labels.
     let checksum: UInt32
@@ -21,7 +21,7 @@ struct TaskData {
     /// Loads training and dev part.
     ///
     /// - Throws: `DataError` where files are missing or damaged, or labels are out of range.
-    init(_ name: String, _ data: Recipe.Data, _ recipe: Recipe) throws {
+    package init(_ name: String, _ data: Recipe.Data, _ recipe: Recipe) throws {
         self.name = name
         task = data.task
         augmentation = data.augmentation
@@ -37,11 +37,11 @@ struct TaskData {
             try TaskData.check(all, classes, folder.labelsFile(.train))
             if let own { try TaskData.check(own, classes, folder.labelsFile(.dev)) }
         }
-        if task == .rotation, all.shape[0] != all.shape[1] {
+        if task == .rotation || augmentation.quarterTurns, all.shape[0] != all.shape[1] {
             throw DataError(
                 path: folder.path,
                 "images of \(all.shape[0])x\(all.shape[1]) cannot be turned; "
-                    + "the task 'rotation' needs square ones")
+                    + "'rotation' and 'quarter_turns' need square ones")
         }
         if let own, own.shape != all.shape {
             throw DataError(
