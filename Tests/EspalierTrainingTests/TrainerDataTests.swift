@@ -99,6 +99,54 @@ import Testing
         }
     }
 
+    @Test("A frozen norm keeps its running statistics")
+    func frozenNorm() throws {
+        try Fixtures.withFolder { folder in
+            let run = try FieldRun(in: folder)
+            let model = "family: convnet, channels: [4], hidden: 0"
+            try run.run(
+                "run", "epochs: 1, select: last",
+                "start_from: one, epochs: 2, select: last, freeze: [\"norm1.*\"]", model: model)
+            let (before, after) = (try run.bits("run", "one"), try run.bits("run", "two"))
+            for name in ["norm1.weight", "norm1.running.mean", "norm1.running.variance"] {
+                #expect(before[name] != nil && before[name] == after[name], "\(name)")
+            }
+            #expect(before["conv1.weight"] != after["conv1.weight"])
+        }
+    }
+
+    @Test("Quarter turns of images that are not square are refused")
+    func turnsNeedSquares() throws {
+        try Fixtures.withFolder { folder in
+            let run = try FieldRun(in: folder)
+            let path = folder + "/datasets/tiny/"
+            for (part, count) in [("train", 96), ("t10k", 40)] {
+                try TinyRun.writeIDX(
+                    [UInt8](repeating: 9, count: count * 36), [count, 4, 9],
+                    to: path + part + "-images-idx3-ubyte")
+            }
+            #expect(throws: RecipeError.self) {
+                try run.run("run", "epochs: 1", data: "augment: [quarter_turns]")
+            }
+            try run.run("run", "epochs: 1", data: "augment: [shift]")
+        }
+    }
+
+    @Test("The lineage counts the steps that were done")
+    func lineageAfterAnEarlyStop() throws {
+        try Fixtures.withFolder { folder in
+            let run = try FieldRun(in: folder)
+            try run.run(
+                "run", "epochs: 2, \(FieldRun.whole), select: last",
+                "start_from: one, epochs: 9, \(FieldRun.whole), \(FieldRun.still), select: last, "
+                    + "early_stop: {patience: 2}")
+            let file = try NetworkFile(
+                contentsOf: RunFolder(path: folder + "/run").network("two"))
+            // Two of the first stage, and three until it was seen that nothing gets better.
+            #expect(file.description.lineage.steps == 5)
+        }
+    }
+
     @Test("freeze keeps parameters bit for bit, weight decay or not")
     func freeze() throws {
         try Fixtures.withFolder { folder in
