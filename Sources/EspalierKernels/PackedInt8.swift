@@ -47,7 +47,7 @@ package struct DenseInt8: Sendable {
     /// Taps of the window; 1 for a linear layer.
     package let taps: Int
     package let outputs: Int
-    private let weights: [Int8]
+    private let weights: PackedBuffer
     private let pad: [UInt8]
     private let requantization: Requantization
 
@@ -73,7 +73,7 @@ package struct DenseInt8: Sendable {
             }
         }
         (self.channels, self.taps, self.outputs) = (padded, taps, outputs)
-        self.weights = packed
+        self.weights = PackedBuffer(packed)
         pad = [UInt8](repeating: inputZeroPoint, count: padded)
         self.requantization = requantization
     }
@@ -84,10 +84,11 @@ package struct DenseInt8: Sendable {
         count: Int, kind: esp_out, into y: UnsafeMutableRawPointer, pitch: Int
     ) {
         unsafe requantization.withC { out in
-            unsafe weights.withUnsafeBufferPointer { weights in
+            unsafe weights.reading { weights in
                 unsafe pad.withUnsafeBufferPointer { pad in
                     var layer = unsafe esp_int8_dense(
-                        weights: weights.baseAddress, pad: pad.baseAddress, out: out)
+                        weights: weights.assumingMemoryBound(to: Int8.self), pad: pad.baseAddress,
+                        out: out)
                     var window = window
                     unsafe kernels.u8s8_dense(&window, &layer, image, first, count, kind, y, pitch)
                 }

@@ -60,10 +60,29 @@ struct Measurement: Encodable {
     /// What it is compared with.
     var baseline: String
     var baselineMedian: Double
-    /// The baseline's time over ours: above 1 is faster.
+    /// The baseline's median over ours: above 1 is faster.
     var ratio: Double
+    /// Of the shortest calls: what both reach when the machine is left alone.
+    var best: Double
+    var baselineBest: Double
+    var bestRatio: Double
     var isa = ISA.current.rawValue
     var blasCore = BLAS.core
+
+    init(
+        _ name: String, shape: String, threads: Int, rate: (Double) -> Double, unit: String,
+        baseline: String, _ times: (ours: Meter.Sample, baseline: Meter.Sample)
+    ) {
+        (self.name, self.shape, self.threads) = (name, shape, threads)
+        (self.unit, self.baseline) = (unit, baseline)
+        median = times.ours.median
+        spread = times.ours.spread
+        self.rate = rate(times.ours.median)
+        baselineMedian = times.baseline.median
+        ratio = times.baseline.median / times.ours.median
+        (best, baselineBest) = (times.ours.best, times.baseline.best)
+        bestRatio = times.baseline.best / times.ours.best
+    }
 
     func json() throws -> String {
         let encoder = JSONEncoder()
@@ -73,20 +92,20 @@ struct Measurement: Encodable {
     }
 
     private static func columns(_ cells: [String]) -> String {
-        zip(cells, [26, 22, 8, 12, 8, 16, 8]).map { cell, width in
+        zip(cells, [26, 22, 8, 12, 8, 18, 8, 8]).map { cell, width in
             cell + String(repeating: " ", count: max(width - cell.count, 1))
         }.joined()
     }
 
     static let header =
-        columns(["case", "shape", "threads", "median", "spread", "rate", "ratio"])
+        columns(["case", "shape", "threads", "median", "spread", "rate", "ratio", "best"])
         + "against"
 
     var line: String {
         Measurement.columns([
             name, shape, "\(threads)", String(format: "%.2f us", median * 1e6),
             String(format: "%.0f %%", 100 * spread), String(format: "%.1f ", rate) + unit,
-            String(format: "%.2f", ratio),
+            String(format: "%.2f", ratio), String(format: "%.2f", bestRatio),
         ]) + baseline
     }
 }
@@ -102,6 +121,7 @@ struct Meter {
     struct Sample {
         var times: [Double] = []
         var median: Double { percentile(0.5) }
+        var best: Double { times.min() ?? 0 }
         var spread: Double { (percentile(0.9) - percentile(0.1)) / max(median, 1e-12) }
 
         private func percentile(_ share: Double) -> Double {

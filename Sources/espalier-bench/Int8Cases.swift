@@ -108,38 +108,38 @@ enum Int8Cases {
         let kernels = unsafe KernelTable.current
         let blocks = (rows + 63) / 64
         // Activations stay in blocks between sparse layers.
-        var (x, y) = (
-            [UInt8](repeating: 1, count: blocks * inputs * 64),
-            [UInt8](repeating: 0, count: blocks * outputs * 64)
-        )
-        var scratch = [UInt8](repeating: 0, count: sparse.scratchBytes)
-        var z = [UInt8](repeating: 0, count: rows * outputs)
-        let times = unsafe x.withUnsafeMutableBufferPointer { x in
-            unsafe y.withUnsafeMutableBufferPointer { y in
-                unsafe scratch.withUnsafeMutableBufferPointer { scratch in
-                    unsafe z.withUnsafeMutableBytes { z in
-                        unsafe layer.codes.withUnsafeBufferPointer { codes in
-                            guard let x = x.baseAddress, let y = y.baseAddress,
-                                let scratch = scratch.baseAddress, let z = z.baseAddress,
-                                let codes = codes.baseAddress
-                            else { fatalError("empty operands") }
+        let x = PackedBuffer(count: blocks * inputs * 64)
+        let y = PackedBuffer(count: blocks * outputs * 64)
+        let scratch = PackedBuffer(count: sparse.scratchBytes)
+        let rowsOfCodes = PackedBuffer(layer.codes)
+        let z = PackedBuffer(count: rows * outputs)
+        func bytes(_ pointer: UnsafeMutableRawPointer) -> UnsafeMutablePointer<UInt8> {
+            unsafe pointer.assumingMemoryBound(to: UInt8.self)
+        }
+        let times = unsafe x.writing { x in
+            unsafe y.writing { y in
+                unsafe scratch.writing { scratch in
+                    unsafe z.writing { z in
+                        unsafe rowsOfCodes.writing { codes in
                             for block in 0..<blocks {
                                 unsafe kernels.u8_to_block(
-                                    codes + block * 64 * inputs, inputs, min(64, rows - block * 64),
-                                    inputs, x + block * 64 * inputs)
+                                    bytes(codes) + block * 64 * inputs, inputs,
+                                    min(64, rows - block * 64), inputs,
+                                    bytes(x) + block * 64 * inputs)
                             }
                             return meter.compare(
                                 {
                                     for block in 0..<blocks {
                                         unsafe sparse.multiply(
-                                            kernels, x + block * 64 * inputs, scratch: scratch,
-                                            into: y + block * 64 * outputs)
+                                            kernels, bytes(x) + block * 64 * inputs,
+                                            scratch: bytes(scratch),
+                                            into: bytes(y) + block * 64 * outputs)
                                     }
                                 },
                                 {
                                     unsafe dense.multiply(
-                                        kernels, layer.window, image: codes, first: 0, count: rows,
-                                        kind: ESP_OUT_U8, into: z, pitch: outputs)
+                                        kernels, layer.window, image: bytes(codes), first: 0,
+                                        count: rows, kind: ESP_OUT_U8, into: z, pitch: outputs)
                                 })
                         }
                     }
@@ -157,10 +157,9 @@ enum Int8Cases {
         _ products: Int, _ baseline: String
     ) -> Measurement {
         Measurement(
-            name: name, shape: shape, threads: 1, median: times.ours.median,
-            spread: times.ours.spread, rate: 2 * Double(products) / times.ours.median * 1e-9,
-            unit: "GOP/s", baseline: baseline, baselineMedian: times.baseline.median,
-            ratio: times.baseline.median / times.ours.median)
+            name, shape: shape, threads: 1, rate: { 2 * Double(products) / $0 * 1e-9 },
+            unit: "GOP/s",
+            baseline: baseline, times)
     }
 }
 
