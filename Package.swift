@@ -65,6 +65,7 @@ let package = Package(
                 "EspalierEngine", "EspalierGraph", "EspalierKernels", "EspalierTensors",
                 "CEspalierKernels",
             ]),
+        library("EspalierCodec", ["EspalierKernels", "EspalierTensors"]),
         library("EspalierData", ["EspalierTensors", "CZlib"]),
         library("EspalierInterchange", ["EspalierTensors", "EspalierKernels"]),
         library(
@@ -93,6 +94,10 @@ let package = Package(
             ]),
 
         tests("EspalierTensorsTests", ["EspalierTensors", "EspalierKernels", "CEspalierKernels"]),
+        .testTarget(
+            name: "EspalierCodecTests",
+            dependencies: ["EspalierCodec", "EspalierTensors", "EspalierTesting"],
+            exclude: ["container-1.0.hex"], swiftSettings: settings),
         tests("EspalierDataTests", ["EspalierData", "EspalierTensors"]),
         tests(
             "EspalierTrainingTests",
