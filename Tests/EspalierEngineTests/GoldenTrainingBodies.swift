@@ -59,6 +59,7 @@ let goldenTrainingBodies: [String: GoldenRunner.Body] = [
         return ["expected.sparsity": .tensor(Tensor(values, shape: steps.shape))]
     },
     "cnn_bn": smallConvNet,
+    "bn_fold": normFolding,
 ]
 
 private func parameterNames(_ test: GoldenCase) -> [String] {
@@ -261,4 +262,42 @@ private func masks(_ test: GoldenCase, _ selection: MaskSelection) throws
         results["expected.after.bn\(index + 1).running_var"] = .tensor(norm.running.variance.value)
     }
     return results
+}
+
+/// A norm folded into the layer before it: its weights, and the same outputs from the folded layer.
+@Sendable private func normFolding(_ test: GoldenCase) throws -> [String: GoldenResult] {
+    let norm = BatchNorm(
+        channels: try test.tensor("param.bn_weight").count,
+        epsilon: Float(test.number("eps", default: 1e-5)))
+    norm.weight.assign(try test.tensor("param.bn_weight"))
+    norm.bias.assign(try test.tensor("param.bn_bias"))
+    norm.running.mean.value = try test.tensor("param.running_mean")
+    norm.running.variance.value = try test.tensor("param.running_var")
+    let isConvolution = test.string("kind") == "conv"
+    func ours(_ tensor: Tensor) -> Tensor {
+        isConvolution ? tensor.permuted([0, 2, 3, 1]) : tensor
+    }
+    func theirs(_ tensor: Tensor) -> Tensor {
+        isConvolution ? tensor.permuted([0, 3, 1, 2]) : tensor
+    }
+    let bias = test.has("param.bias") ? try test.tensor("param.bias") : nil
+    let folded = norm.folded(into: ours(try test.tensor("param.weight")), bias: bias)
+    let tape = Tape(mode: .evaluation, isRecording: false)
+    let x = tape.input(ours(try test.tensor("input.x")))
+    let (weight, shift) = (tape.input(folded.weight), tape.input(folded.bias))
+    let stride = test.pair("stride", default: 1)
+    let padding = test.pair("padding", default: 0)
+    let y =
+        isConvolution
+        ? x.conv2D(
+            weight: weight, bias: shift,
+            Op.Conv2D(
+                stride: Size2D(stride.height, stride.width),
+                padding: Padding2D(Size2D(padding.height, padding.width)),
+                groups: test.int("groups", default: 1)))
+        : x.linear(weight: weight, bias: shift)
+    return [
+        "expected.folded_weight": .tensor(theirs(folded.weight)),
+        "expected.folded_bias": .tensor(folded.bias), "output.y": .tensor(theirs(y.tensor)),
+    ]
 }

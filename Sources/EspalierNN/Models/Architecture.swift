@@ -2,8 +2,9 @@ public import EspalierTensors
 
 /// What a network is made of, as a recipe names it.
 public enum Architecture: Sendable, Hashable, Codable {
-    /// 3x3 convolutions, each with batch norm, ReLU and 2x2 max pooling, then a hidden layer.
-    case convnet(channels: [Int], hidden: Int, dropout: Float)
+    /// 3x3 convolutions, each with batch norm, ReLU and 2x2 max pooling, then a hidden layer. Where norms are folded,
+    /// convolutions have a bias instead.
+    case convnet(channels: [Int], hidden: Int, dropout: Float, isFolded: Bool = false)
     /// Fully connected layers with ReLU.
     case mlp(hidden: [Int], dropout: Float)
 
@@ -29,7 +30,7 @@ public enum Architecture: Sendable, Hashable, Codable {
         guard (0..<1).contains(dropout) else { throw ArchitectureError("a dropout of \(dropout)") }
         var features: Int
         switch self {
-        case .convnet(let channels, let hidden, _):
+        case .convnet(let channels, let hidden, _, let isFolded):
             guard input.rank == 3 else {
                 throw ArchitectureError("a convnet takes images [H, W, C], not \(input)")
             }
@@ -40,8 +41,8 @@ public enum Architecture: Sendable, Hashable, Codable {
                         "a convnet of \(channels.count) convolutions halves images "
                             + "\(input) \(channels.count) times; at most \(index) fit")
                 }
-                // Weights, and scale and shift of the norm.
-                try add(outputs, 9 * inputs, more: 2)
+                // Weights, and scale and shift of the norm, or the bias.
+                try add(outputs, 9 * inputs, more: isFolded ? 1 : 2)
                 (height, width, inputs) = (height / 2, width / 2, outputs)
             }
             features = height * width * inputs
@@ -63,7 +64,7 @@ public enum Architecture: Sendable, Hashable, Codable {
 
     private var dropout: Float {
         switch self {
-        case .convnet(_, _, let dropout), .mlp(_, let dropout): dropout
+        case .convnet(_, _, let dropout, _), .mlp(_, let dropout): dropout
         }
     }
 }

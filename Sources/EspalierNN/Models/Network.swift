@@ -38,19 +38,19 @@ public struct Network: Layer {
             features = outputs
         }
         switch architecture {
-        case .convnet(let channels, let hidden, let dropout):
+        case .convnet(let channels, let hidden, let dropout, let isFolded):
             var (height, width, inputs) = (input[0], input[1], input[2])
             features = 0
             for (index, outputs) in channels.enumerated() {
                 let name = "conv\(index + 1)"
                 let convolution = Convolution2D(
-                    inputs: inputs, outputs: outputs, kernel: 3, padding: 1, bias: false,
+                    inputs: inputs, outputs: outputs, kernel: 3, padding: 1, bias: isFolded,
                     random: random.child(name))
-                body += [
-                    (name, .layer(convolution)),
-                    ("norm\(index + 1)", .layer(BatchNorm(channels: outputs))), ("", .relu),
-                    ("", .layer(MaxPool2D(kernel: 2))),
-                ]
+                body.append((name, .layer(convolution)))
+                if !isFolded {
+                    body.append(("norm\(index + 1)", .layer(BatchNorm(channels: outputs))))
+                }
+                body += [("", .relu), ("", .layer(MaxPool2D(kernel: 2)))]
                 (height, width, inputs) = (height / 2, width / 2, outputs)
             }
             body.append(("", .flatten))
@@ -86,5 +86,39 @@ public struct Network: Layer {
             if case .layer(let layer) = step, !name.isEmpty { visitor.visit(name, layer) }
         }
         visitor.visit("head", head)
+    }
+}
+
+extension Network {
+    /// The same function in evaluation mode without norms: each is folded into the convolution before it.
+    ///
+    /// Masks and their locks are kept; what is not folded is copied.
+    ///
+    /// - Throws: `ArchitectureError` where the network has no norms to fold.
+    public func folded() throws(ArchitectureError) -> Network {
+        guard case .convnet(let channels, let hidden, let dropout, false) = architecture else {
+            throw ArchitectureError("the network has no norms to fold")
+        }
+        let result = try Network(
+            .convnet(channels: channels, hidden: hidden, dropout: dropout, isFolded: true),
+            input: input, classes: classes, random: RandomStream(seed: 0))
+        let (own, target) = (ParameterSet(self), ParameterSet(result))
+        for entry in target.entries {
+            guard let source = own[entry.name] else { continue }
+            entry.parameter.assign(source.value)
+            if let mask = source.mask { entry.parameter.setMask(mask) }
+        }
+        for (name, step) in body {
+            guard case .layer(let layer) = step, let norm = layer as? BatchNorm else { continue }
+            let convolution = "conv" + name.dropFirst("norm".count)
+            guard let weight = own[convolution + ".weight"]?.value else { continue }
+            let folded = norm.folded(into: weight, bias: nil)
+            target[convolution + ".weight"]?.assign(folded.weight)
+            target[convolution + ".bias"]?.assign(folded.bias)
+        }
+        for entry in target.entries where own[entry.name]?.isMaskLocked ?? false {
+            entry.parameter.lockMask()
+        }
+        return result
     }
 }
