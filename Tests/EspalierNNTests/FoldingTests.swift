@@ -2,6 +2,7 @@ import EspalierEngine
 import EspalierNN
 import EspalierTensors
 import EspalierTesting
+import Foundation
 import Testing
 
 /// Norms folded into convolutions.
@@ -57,6 +58,21 @@ import Testing
         for index in values.indices where !(after.mask?.isLive(index) ?? true) {
             #expect(values[index].bitPattern == 0)
         }
+    }
+
+    @Test func architecturesAsJSON() throws {
+        for architecture in [
+            Architecture.convnet(channels: [4, 8], hidden: 0, dropout: 0.25),
+            .convnet(channels: [1], hidden: 3, dropout: 0, isFolded: true),
+            .mlp(hidden: [5, 6], dropout: 0),
+        ] {
+            let json = try JSONEncoder().encode(architecture)
+            #expect(try JSONDecoder().decode(Architecture.self, from: json) == architecture)
+        }
+        let short = Data(#"{"family":"convnet","channels":[2],"hidden":1}"#.utf8)
+        #expect(
+            try JSONDecoder().decode(Architecture.self, from: short)
+                == .convnet(channels: [2], hidden: 1, dropout: 0))
     }
 
     @Test func nothingToFold() throws {

@@ -1,7 +1,7 @@
 public import EspalierTensors
 
 /// What a network is made of, as a recipe names it.
-public enum Architecture: Sendable, Hashable, Codable {
+public enum Architecture: Sendable, Hashable {
     /// 3x3 convolutions, each with batch norm, ReLU and 2x2 max pooling, then a hidden layer. Where norms are folded,
     /// convolutions have a bias instead.
     case convnet(channels: [Int], hidden: Int, dropout: Float, isFolded: Bool = false)
@@ -66,6 +66,46 @@ public enum Architecture: Sendable, Hashable, Codable {
         switch self {
         case .convnet(_, _, let dropout, _), .mlp(_, let dropout): dropout
         }
+    }
+}
+
+// Written out flat, as recipes name it; what later versions add has a default in earlier files.
+extension Architecture: Codable {
+    private enum Key: String, CodingKey {
+        case family, channels, hidden, dropout, folded
+    }
+
+    private enum Family: String, Codable {
+        case convnet, mlp
+    }
+
+    public init(from decoder: any Decoder) throws {
+        let fields = try decoder.container(keyedBy: Key.self)
+        let dropout = try fields.decodeIfPresent(Float.self, forKey: .dropout) ?? 0
+        switch try fields.decode(Family.self, forKey: .family) {
+        case .convnet:
+            self = .convnet(
+                channels: try fields.decode([Int].self, forKey: .channels),
+                hidden: try fields.decode(Int.self, forKey: .hidden), dropout: dropout,
+                isFolded: try fields.decodeIfPresent(Bool.self, forKey: .folded) ?? false)
+        case .mlp:
+            self = .mlp(hidden: try fields.decode([Int].self, forKey: .hidden), dropout: dropout)
+        }
+    }
+
+    public func encode(to encoder: any Encoder) throws {
+        var fields = encoder.container(keyedBy: Key.self)
+        switch self {
+        case .convnet(let channels, let hidden, _, let isFolded):
+            try fields.encode(Family.convnet, forKey: .family)
+            try fields.encode(channels, forKey: .channels)
+            try fields.encode(hidden, forKey: .hidden)
+            if isFolded { try fields.encode(true, forKey: .folded) }
+        case .mlp(let hidden, _):
+            try fields.encode(Family.mlp, forKey: .family)
+            try fields.encode(hidden, forKey: .hidden)
+        }
+        if dropout > 0 { try fields.encode(dropout, forKey: .dropout) }
     }
 }
 
