@@ -19,6 +19,9 @@ package struct Requantization: Sendable {
         bias: [Int32], scale: [Float], zeroPoint: Int32, range: ClosedRange<Int32> = 0...255
     ) {
         require(bias.count == scale.count, "\(bias.count) biases, \(scale.count) scales")
+        require(
+            scale.allSatisfy { $0 > 0 && $0 < 1 },
+            "a scale is not in 0..<1: the step of a result would be finer than that of its sums")
         require(range.lowerBound >= 0 && range.upperBound <= 255, "codes \(range)")
         outputs = scale.count
         let padding = (64 - outputs % 64) % 64

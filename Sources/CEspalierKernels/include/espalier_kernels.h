@@ -37,7 +37,7 @@ typedef struct {
 // code it is clamp(round_half_even(acc * scale[n]) + zero_point, low, high).
 typedef struct {
     const int32_t *bias; // with the correction for the operand's zero point; padded to 64 outputs
-    const float *scale;  // padded likewise
+    const float *scale;  // padded likewise; below 1, so that no scaled sum leaves 32 bits
     int32_t outputs;
     int32_t zero_point, low, high;
 } esp_requantization;
