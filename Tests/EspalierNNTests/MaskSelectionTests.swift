@@ -4,6 +4,24 @@ import EspalierTesting
 import Testing
 
 @Suite struct MaskSelectionTests {
+    /// Layers of different present sparsity, and a mask that cuts through blocks.
+    @Test func prunedStaysPrunedWhateverTheStart() {
+        let weights = [Fixtures.normal([8, 8], seed: 1), Fixtures.normal([8, 8], seed: 2)]
+        let sparse = Mask(shape: [8, 8]) { $0 % 8 == 3 }
+        for scope in MaskSelection.Scope.allCases {
+            for pattern in [SparsityPattern.unstructured, .block(outputs: 1, inputs: 4)] {
+                let masks = MaskSelection(pattern: pattern, scope: scope).masks(
+                    for: [
+                        MaskSelection.Candidate(weights[0], mask: sparse),
+                        MaskSelection.Candidate(weights[1]),
+                    ], sparsity: 0.25)
+                for index in 0..<64 where !sparse.isLive(index) {
+                    #expect(!masks[0].isLive(index), "\(scope), \(pattern), \(index)")
+                }
+            }
+        }
+    }
+
     private func pruned(_ mask: Mask) -> [Int] {
         (0..<mask.shape.elementCount).filter { !mask.isLive($0) }
     }

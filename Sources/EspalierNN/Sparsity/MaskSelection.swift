@@ -83,7 +83,9 @@ public struct MaskSelection: Sendable, Hashable {
         }
         return zip(zip(candidates, grids), pruned).map { pair, pruned in
             let (candidate, grid) = pair
-            return Mask(shape: candidate.value.shape) { !pruned[grid.block(of: $0)] }
+            return Mask(shape: candidate.value.shape) {
+                !pruned[grid.block(of: $0)] && (candidate.mask?.isLive($0) ?? true)
+            }
         }
     }
 
@@ -122,6 +124,8 @@ public struct MaskSelection: Sendable, Hashable {
     /// Flags the `count` lowest ranks, lower indices first among equals.
     private func lowest(_ count: Int, of ranks: [UInt64]) -> [Bool] {
         var flags = [Bool](repeating: false, count: ranks.count)
+        // Never fewer than are pruned already.
+        let count = max(count, ranks.count { $0 == 0 })
         guard count > 0 else { return flags }
         let threshold = MaskSelection.element(count - 1, of: ranks)
         var equals = count

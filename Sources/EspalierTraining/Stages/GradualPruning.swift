@@ -44,33 +44,16 @@ struct GradualPruning {
         step: Int, optimizer: inout any Optimizer, observe: (String) -> Void
     ) {
         guard rule.isUpdate(step) else { return }
-        // What is pruned stays pruned, also where a start is sparser than the rule's beginning.
-        let sparsity = max(rule.sparsity(at: step), presentSparsity)
-        // The random control draws the same lots each time: what is pruned first stays pruned.
+        // The random control draws the same lots each time.
         let masks = selection.masks(
             for: entries.map {
                 MaskSelection.Candidate($0.parameter.value, mask: $0.parameter.mask)
-            }, sparsity: sparsity, random: random)
+            }, sparsity: rule.sparsity(at: step), random: random)
         for (entry, mask) in zip(entries, masks) {
             entry.parameter.setMask(mask)
             optimizer.state.apply(mask, to: entry.name)
             observe(entry.name)
         }
-    }
-
-    // Of blocks: the share that a mask of whole blocks leaves out.
-    private var presentSparsity: Double {
-        let shares = entries.map { $0.parameter.mask?.sparsity ?? 0 }
-        return selection.scope == .layer ? shares.min() ?? 0 : overallSparsity
-    }
-
-    private var overallSparsity: Double {
-        let total = entries.reduce(0) { $0 + $1.parameter.shape.elementCount }
-        let pruned = entries.reduce(0) {
-            $0 + $1.parameter.shape.elementCount
-                - ($1.parameter.mask?.liveCount ?? $1.parameter.shape.elementCount)
-        }
-        return total == 0 ? 0 : Double(pruned) / Double(total)
     }
 
     /// Whether exactly the weights that were asked for are pruned, else what is found.
