@@ -108,6 +108,12 @@ public final class Tape {
         return nodes.count - 1
     }
 
+    /// What was recorded, in order: ops, parameters and what was fed in.
+    var records: [(op: Op?, inputs: [Int], shape: Shape, leaf: (any Leaf)?)] {
+        let owners = Dictionary(uniqueKeysWithValues: leafNodes.map { ($0.node, $0.leaf) })
+        return nodes.indices.map { (nodes[$0].op, nodes[$0].inputs, shapes[$0], owners[$0]) }
+    }
+
     /// The next stream for an op that draws random numbers.
     func nextRandomStream() -> RandomStream {
         defer { randomOps += 1 }

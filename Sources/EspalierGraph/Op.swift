@@ -22,6 +22,29 @@ package enum Op: Sendable {
     case distillation(Distillation)
 }
 
+extension Op {
+    /// The attributes as what determines shapes.
+    package var operation: any Operation {
+        switch self {
+        case .add(let op): op
+        case .scale(let op): op
+        case .mask(let op): op
+        case .fakeQuantize(let op): op
+        case .relu(let op): op
+        case .linear(let op): op
+        case .conv2D(let op): op
+        case .maxPool2D(let op): op
+        case .averagePool2D(let op): op
+        case .batchNorm(let op): op
+        case .softmax(let op): op
+        case .dropout(let op): op
+        case .reshape(let op): op
+        case .crossEntropy(let op): op
+        case .distillation(let op): op
+        }
+    }
+}
+
 /// Operands whose shapes an op cannot take.
 package struct ShapeError: Error, CustomStringConvertible {
     package let description: String
@@ -169,16 +192,17 @@ extension Op {
 
         package func outputShape(_ inputs: [Shape]) throws(ShapeError) -> Shape {
             let size = inputs[0].elementCount
-            let known = extents.filter { $0 >= 0 }.reduce(1, *)
             let open = extents.count { $0 == -1 }
-            guard open <= 1, open == 0 || (known > 0 && size % known == 0) else {
-                throw ShapeError("reshape: \(inputs[0]) cannot become \(extents)")
+            // Extents may come from a file: their product must not overflow.
+            let (known, overflow) = extents.filter { $0 >= 0 }.reduce((1, false)) {
+                let (product, overflow) = $0.0.multipliedReportingOverflow(by: $1)
+                return (product, $0.1 || overflow)
             }
-            let shape = Shape(extents.map { $0 == -1 ? size / known : $0 })
-            guard shape.elementCount == size else {
-                throw ShapeError("reshape: \(inputs[0]) cannot become \(shape)")
-            }
-            return shape
+            let fits = open == 0 ? known == size : known > 0 && size % known == 0
+            guard extents.count <= Shape.maximumRank, open <= 1, !overflow, fits,
+                open == 0 || size / known <= Int32.max, extents.allSatisfy({ $0 <= Int32.max })
+            else { throw ShapeError("reshape: \(inputs[0]) cannot become \(extents)") }
+            return Shape(extents.map { $0 == -1 ? size / known : $0 })
         }
     }
 

@@ -38,19 +38,10 @@ public struct BatchNorm: Layer {
     /// weight' = weight s and bias' = (bias - mean) s + shift, with s = scale / sqrt(variance + epsilon) of each output;
     /// outputs are the weight's first axis.
     public func folded(into weight: Tensor, bias: Tensor?) -> (weight: Tensor, bias: Tensor) {
-        let channels = self.weight.shape[0]
-        require(
-            weight.shape[0] == channels, "a norm of \(channels) channels behind \(weight.shape)")
-        let (scale, shift) = (self.weight.value.elements, self.bias.value.elements)
-        let (mean, variance) = (running.mean.value.elements, running.variance.value.elements)
-        let factors = (0..<channels).map { scale[$0] / (variance[$0] + epsilon).squareRoot() }
-        var folded = weight
-        var values = folded.mutableSpan
-        let size = weight.count / max(channels, 1)
-        for index in values.indices { values[index] *= factors[index / size] }
-        let old = bias?.elements ?? [Float](repeating: 0, count: channels)
-        let new = (0..<channels).map { (old[$0] - mean[$0]) * factors[$0] + shift[$0] }
-        return (folded, Tensor(new, shape: [channels]))
+        let moments = Op.BatchNorm.Moments(
+            mean: running.mean.value, variance: running.variance.value)
+        return Op.BatchNorm(epsilon: epsilon, moments: moments).folded(
+            moments, scale: self.weight.value, shift: self.bias.value, into: weight, bias: bias)
     }
 
     public func visit(_ visitor: inout some ModuleVisitor) {
