@@ -52,7 +52,7 @@ let package = Package(
 
         library("EspalierTensors", ["CEspalierKernels"]),
         library("EspalierKernels", ["EspalierTensors", "CEspalierKernels"]),
-        library("EspalierGraph", ["EspalierTensors"]),
+        library("EspalierGraph", ["EspalierTensors", "CEspalierKernels"]),
         library(
             "EspalierEngine",
             [
@@ -66,6 +66,12 @@ let package = Package(
                 "CEspalierKernels",
             ]),
         library("EspalierCodec", ["EspalierKernels", "EspalierTensors"]),
+        library(
+            "EspalierRuntime",
+            [
+                "EspalierCodec", "EspalierGraph", "EspalierKernels", "EspalierTensors",
+                "CEspalierKernels",
+            ]),
         library("EspalierData", ["EspalierTensors", "CZlib"]),
         library("EspalierInterchange", ["EspalierTensors", "EspalierKernels"]),
         library(

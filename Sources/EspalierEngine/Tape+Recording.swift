@@ -67,6 +67,9 @@ extension Graph {
 }
 
 extension Tape {
+    /// The value of each op, in order, where this tape keeps them; the same order as the nodes of a recorded graph.
+    package var keptValues: [Tensor] { kept }
+
     /// What was recorded up to a value, and the shape of each node.
     func graph(
         of output: Value, example: Shape, names: [ObjectIdentifier: String]
@@ -97,7 +100,9 @@ extension Tape {
             let kind = op.entry.name
             counts[kind, default: 0] += 1
             let name = graph.layerName(own) ?? "\(kind)\(counts[kind] ?? 0)"
-            graph.nodes.append(Graph.Node(name: name, op: op, operands: own))
+            var node = Graph.Node(name: name, op: op, operands: own)
+            node.source = graph.nodes.count
+            graph.nodes.append(node)
             operands.append(.node(graph.nodes.count - 1))
             shapes.append(record.shape)
         }

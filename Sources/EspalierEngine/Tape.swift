@@ -48,6 +48,8 @@ public final class Tape {
     private var randomOps: UInt64 = 0
     private var isConsumed = false
     private var statistics: [BatchStatistics] = []
+    private let keepsValues: Bool
+    private(set) var kept: [Tensor] = []
 
     /// Statistics of a batch for a layer's running ones, folded in by the trainer once a step.
     public struct BatchStatistics {
@@ -64,12 +66,18 @@ public final class Tape {
     /// - Parameters:
     ///   - random: The stream of this step's dropout; each op takes a child of it.
     ///   - isRecording: False for a pass whose gradients nobody asks for; it keeps nothing.
-    public init(
+    public convenience init(
         mode: Mode, random: RandomStream = RandomStream(seed: 0), isRecording: Bool = true
     ) {
+        self.init(mode: mode, random: random, isRecording: isRecording, keepsValues: false)
+    }
+
+    /// - Parameter keepsValues: Whether the result of every op can be looked at afterwards.
+    package init(mode: Mode, random: RandomStream, isRecording: Bool, keepsValues: Bool) {
         self.mode = mode
         self.random = random
         self.isRecording = isRecording
+        self.keepsValues = keepsValues
     }
 
     /// What batch normalization saw in this pass.
@@ -144,6 +152,7 @@ public final class Tape {
         let records = isRecording && needed.contains(true)
         var context = ForwardContext(isRecording: records, needed: needed)
         let result = rule.forward(operands.map(\.tensor), &context)
+        if keepsValues { kept.append(result) }
         let saved =
             records
             ? Saved(tensors: context.tensors, inputShapes: inputShapes, needed: needed) : nil

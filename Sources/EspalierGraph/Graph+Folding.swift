@@ -30,6 +30,9 @@ extension Graph {
 
     // A node is replaced by one of its operands, or by a constant, everywhere.
     private mutating func replace(_ node: Int, by other: Operand) {
+        // What was the node's value is now that of the other.
+        if case .node(let index) = other { nodes[index].source = nodes[node].source }
+        if case .input = other { input.source = nodes[node].source }
         for index in nodes.indices {
             nodes[index].operands = nodes[index].operands.map { $0 == .node(node) ? other : $0 }
         }

@@ -12,6 +12,8 @@ package struct Graph: Sendable {
         package var example: Shape
         /// The grid that its values are put on first.
         package var quantization: QuantizationParameters?
+        /// The recorded node whose value this is, where it was recorded in this process.
+        package var source: Int?
 
         package init(name: String, example: Shape, quantization: QuantizationParameters? = nil) {
             self.name = name
@@ -40,6 +42,8 @@ package struct Graph: Sendable {
         package var operands: [Operand]
         package var activation = Activation.none
         package var quantization: QuantizationParameters?
+        /// The recorded node whose value this is, where it was recorded in this process.
+        package var source: Int?
 
         package init(
             name: String, op: Op, operands: [Operand], activation: Activation = .none,
