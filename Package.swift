@@ -42,8 +42,8 @@ let package = Package(
         .target(
             name: "CEspalierKernels",
             exclude: [
-                "int8.inc", "int8_avx2.inc", "int8_blocks.inc", "quantize.inc", "table.inc",
-                "vector.inc",
+                "int8.inc", "int8_avx2.inc", "int8_blocks.inc", "layers.inc", "quantize.inc",
+                "table.inc", "vector.inc", "words.inc", "words_avx2.inc",
             ]),
         .systemLibrary(
             name: "COpenBLAS", pkgConfig: "openblas",
@@ -78,7 +78,8 @@ let package = Package(
             "EspalierTraining",
             [
                 "EspalierNN", "EspalierData", "EspalierInterchange", "EspalierEngine",
-                "EspalierKernels", "EspalierTensors", yams,
+                "EspalierRuntime", "EspalierCodec", "EspalierGraph", "EspalierKernels",
+                "EspalierTensors", "CEspalierKernels", yams,
             ]),
         .executableTarget(
             name: "espalier",
@@ -122,6 +123,12 @@ let package = Package(
             [
                 "EspalierNN", "EspalierEngine", "EspalierGraph", "EspalierTensors",
                 "EspalierKernels",
+            ]),
+        tests(
+            "EspalierRuntimeTests",
+            [
+                "EspalierRuntime", "EspalierTraining", "EspalierNN", "EspalierEngine",
+                "EspalierGraph", "EspalierTensors", "CEspalierKernels",
             ]),
         tests("EspalierInterchangeTests", ["EspalierInterchange", "EspalierTensors"]),
     ],

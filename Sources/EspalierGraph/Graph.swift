@@ -143,6 +143,8 @@ extension Graph {
     ///   beyond all use, or where the batch does not stay in front.
     package func shapes(batch: Int) throws(GraphError) -> [Shape] {
         var shapes: [Shape] = []
+        // What is made of constants alone has no batch.
+        var hasBatch: [Bool] = []
         let inputShape = Shape([batch] + input.example)
         for (index, node) in nodes.enumerated() {
             func fail(_ problem: String) -> GraphError {
@@ -168,7 +170,17 @@ extension Graph {
             } catch {
                 throw fail(error.description)
             }
-            guard shape.first == batch else { throw fail("its result \(shape) loses the batch") }
+            hasBatch.append(
+                node.operands.contains {
+                    switch $0 {
+                    case .input: true
+                    case .node(let other): hasBatch[other]
+                    case .constant: false
+                    }
+                })
+            guard shape.first == batch || !hasBatch[index] else {
+                throw fail("its result \(shape) loses the batch")
+            }
             let (size, overflow) = shape.reduce((1, false)) { part, extent in
                 let (product, overflow) = part.0.multipliedReportingOverflow(by: extent)
                 return (product, part.1 || overflow)

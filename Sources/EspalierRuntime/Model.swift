@@ -1,4 +1,4 @@
-public import EspalierCodec
+package import CEspalierKernels
 package import EspalierGraph
 import EspalierKernels
 package import EspalierTensors
@@ -60,25 +60,27 @@ public final class Model: Sendable {
 
     /// The result for a batch [N, ...].
     ///
+    /// - Parameter isa: The instruction set to use; one that this CPU has.
     /// - Precondition: its examples have the input's extents.
-    package func run(_ input: Tensor) -> Tensor {
+    package func run(_ input: Tensor, isa: ISA = .current) -> Tensor {
         require(
             Array(input.shape.dropFirst()) == inputExtents,
             "a batch \(input.shape) for examples of \(inputExtents)")
         let batch = input.shape[0]
         return unsafe Tensor(Shape([batch] + outputExtents)) { result in
-            unsafe input.reading { unsafe run($0, batch: batch, into: result) }
+            unsafe input.reading { unsafe run($0, batch: batch, into: result, isa: isa) }
         }
     }
 
     /// The same without copies: `batch` examples at `input` to as many results at `result`.
     package func run(
-        _ input: UnsafePointer<Float>, batch: Int, into result: UnsafeMutablePointer<Float>
+        _ input: UnsafePointer<Float>, batch: Int, into result: UnsafeMutablePointer<Float>,
+        isa: ISA = .current
     ) {
-        guard batch > 0 else { return }
+        guard batch > 0, let table = unsafe KernelTable.table(for: isa) else { return }
         let plan = plan(for: batch)
         let columns = (batch + plan.capacity - 1) / plan.capacity
-        let kernels = unsafe KernelTable.current
+        let kernels = unsafe table.pointee
         ThreadPool.shared.forEachChunk(columns) { column in
             let first = column * plan.capacity
             let arena = takeArena(plan.bytes)
@@ -90,12 +92,15 @@ public final class Model: Sendable {
     }
 
     /// The value of every node for a batch, column after column, on this thread.
+    ///
+    /// - Parameter kernels: Others than the current ones, to see what a fault in them does.
     package func trace(
-        _ input: Tensor, _ observe: (_ first: Int, _ operand: Graph.Operand, NodeValue) -> Void
+        _ input: Tensor, kernels: esp_kernels? = nil,
+        _ observe: (_ first: Int, _ operand: Graph.Operand, NodeValue) -> Void
     ) {
         let batch = input.shape[0]
         let plan = plan(for: batch)
-        let kernels = unsafe KernelTable.current
+        let kernels = unsafe kernels ?? KernelTable.current
         var result = [Float](repeating: 0, count: batch * plan.outputCount)
         unsafe input.reading { input in
             unsafe result.withUnsafeMutableBufferPointer { result in
@@ -104,7 +109,8 @@ public final class Model: Sendable {
                     let arena = takeArena(plan.bytes)
                     unsafe plan.run(
                         input + first * plan.inputCount, count: min(plan.capacity, batch - first),
-                        into: result + first * plan.outputCount, arena: arena, kernels: kernels
+                        into: result + first * plan.outputCount, arena: arena, kernels: kernels,
+                        observes: true
                     ) { observe(first, $0, $1) }
                 }
             }

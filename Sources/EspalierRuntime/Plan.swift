@@ -1,6 +1,6 @@
 import CEspalierKernels
-package import EspalierGraph
-package import EspalierTensors
+import EspalierGraph
+import EspalierTensors
 
 /// A graph with a kernel and a place in memory for each node, for columns of up to `capacity` examples.
 ///
@@ -48,7 +48,7 @@ struct PixelLayout: Sendable, Hashable {
     var pitch: Int { (channels + 3) / 4 * 4 }
 
     /// The layout of one example.
-    init(_ example: some Collection<Int>) {
+    init(_ example: some BidirectionalCollection<Int>) {
         channels = example.last ?? 1
         pixels = example.dropLast().reduce(1, *)
     }
@@ -70,7 +70,7 @@ package protocol Step: Sendable {
 }
 
 /// The memory of a column while it is computed.
-@unsafe package struct Column: ~Copyable {
+@safe package struct Column: ~Copyable {
     let base: UnsafeMutableRawPointer
     let input: UnsafePointer<Float>
     let plan: Plan
@@ -101,21 +101,21 @@ package protocol Step: Sendable {
 extension Plan {
     /// Computes `count` examples in one column.
     ///
-    /// - Parameter observe: Told of every node's value as soon as it is there: floats, or codes without padding.
+    /// - Parameter observe: Told of every node's value as soon as it is there, where `observes` is set.
     func run(
         _ input: UnsafePointer<Float>, count: Int, into result: UnsafeMutablePointer<Float>,
         arena: PackedBuffer, kernels: esp_kernels,
-        observe: ((Graph.Operand, NodeValue) -> Void)? = nil
+        observes: Bool = false, observe: (Graph.Operand, NodeValue) -> Void = { _, _ in }
     ) {
         unsafe arena.writing { base in
             let column = unsafe Column(
                 base: base, input: input, plan: self, count: count, kernels: kernels)
             var next = 0
             for (index, step) in steps.enumerated() {
-                unsafe step.run(column)
-                guard let observe else { continue }
+                step.run(column)
+                guard observes else { continue }
                 while next < marks.count, marks[next].step == index {
-                    observe(marks[next].operand, unsafe value(marks[next], column))
+                    observe(marks[next].operand, value(marks[next], column))
                     next += 1
                 }
             }

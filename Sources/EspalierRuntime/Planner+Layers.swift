@@ -103,7 +103,8 @@ extension Planner {
         switch graph.constants[index].value {
         case .floats(let tensor): return tensor
         case .codes(let codes): return codes.dequantized
-        case .sums: throw GraphError("its bias counts units of integer sums, which it does not make")
+        case .sums:
+            throw GraphError("its bias counts units of integer sums, which it does not make")
         }
     }
 }
@@ -187,7 +188,9 @@ extension Planner {
         _ index: Int, _ shape: LayerShape, _ integers: IntegerLayer
     ) throws(GraphError) {
         let node = graph.nodes[index]
-        guard let source = codes(node.operands[0]) else { throw GraphError("its input is no codes") }
+        guard let source = codes(node.operands[0]) else {
+            throw GraphError("its input is no codes")
+        }
         let layer = packed.layer(index) {
             .dense(
                 DenseInt8(

@@ -87,7 +87,7 @@ struct Planner {
     mutating func floats(_ operand: Graph.Operand) throws(GraphError) -> Slot {
         if let slot = floatSlots[operand] { return slot }
         guard let codes = codeSlots[operand],
-            let quantizer = graph.grid(of: operand).flatMap(esp_quantizer.init)
+            let quantizer = graph.grid(of: operand).flatMap({ esp_quantizer($0) })
         else { throw GraphError("it reads a constant where a value is expected") }
         let target = floatSlot(for: operand)
         add(
