@@ -65,14 +65,14 @@ let package = Package(
                 "EspalierEngine", "EspalierGraph", "EspalierKernels", "EspalierTensors",
                 "CEspalierKernels",
             ]),
-        library("EspalierCodec", ["EspalierKernels", "EspalierTensors"]),
+        library("EspalierCodec", ["EspalierGraph", "EspalierKernels", "EspalierTensors"]),
         library("EspalierData", ["EspalierTensors", "CZlib"]),
-        library("EspalierInterchange", ["EspalierTensors", "EspalierKernels"]),
+        library("EspalierInterchange", ["EspalierCodec", "EspalierTensors", "EspalierKernels"]),
         library(
             "EspalierTraining",
             [
-                "EspalierNN", "EspalierData", "EspalierInterchange", "EspalierEngine",
-                "EspalierKernels", "EspalierTensors", yams,
+                "EspalierNN", "EspalierData", "EspalierInterchange", "EspalierCodec",
+                "EspalierEngine", "EspalierKernels", "EspalierTensors", yams,
             ]),
         .executableTarget(
             name: "espalier",
@@ -89,21 +89,24 @@ let package = Package(
         library(
             "EspalierTesting",
             [
-                "EspalierTraining", "EspalierInterchange", "EspalierNN", "EspalierEngine",
-                "EspalierGraph", "EspalierTensors",
+                "EspalierTraining", "EspalierInterchange", "EspalierCodec", "EspalierNN",
+                "EspalierEngine", "EspalierGraph", "EspalierTensors",
             ]),
 
         tests("EspalierTensorsTests", ["EspalierTensors", "EspalierKernels", "CEspalierKernels"]),
         .testTarget(
             name: "EspalierCodecTests",
-            dependencies: ["EspalierCodec", "EspalierTensors", "EspalierTesting"],
+            dependencies: [
+                "EspalierCodec", "EspalierGraph", "EspalierEngine", "EspalierNN",
+                "EspalierKernels", "EspalierTensors", "EspalierTesting",
+            ],
             exclude: ["container-1.0.hex"], swiftSettings: settings),
         tests("EspalierDataTests", ["EspalierData", "EspalierTensors"]),
         tests(
             "EspalierTrainingTests",
             [
-                "EspalierTraining", "EspalierInterchange", "EspalierData", "EspalierNN",
-                "EspalierTensors",
+                "EspalierTraining", "EspalierInterchange", "EspalierCodec", "EspalierData",
+                "EspalierNN", "EspalierTensors",
             ]),
         tests(
             "EspalierEngineTests",
@@ -117,7 +120,8 @@ let package = Package(
                 "EspalierNN", "EspalierEngine", "EspalierGraph", "EspalierTensors",
                 "EspalierKernels",
             ]),
-        tests("EspalierInterchangeTests", ["EspalierInterchange", "EspalierTensors"]),
+        tests(
+            "EspalierInterchangeTests", ["EspalierInterchange", "EspalierCodec", "EspalierTensors"]),
     ],
     swiftLanguageModes: [.v6]
 )
