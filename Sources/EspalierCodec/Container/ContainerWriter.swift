@@ -4,55 +4,51 @@ import EspalierTensors
 extension ContainerNetwork {
     /// The network as one file: network header, layer headers each followed by its sub-layer headers, data.
     ///
+    /// - Parameters:
+    ///   - isCompact: Whether small tensors may begin at multiples of 8 instead of 64, and the data of the layers fill
+    ///     the file without gaps.
+    ///   - order: The order in which the data of the layers lie in the file, as indices; that of the layers where nil.
+    ///     It means nothing to a reader.
     /// - Precondition: ids are unique and above 0, every input is an earlier layer or 0, and data fit their dims.
-    public func encoded() -> [UInt8] {
+    public func encoded(isCompact: Bool = false, order: [Int]? = nil) -> [UInt8] {
+        checkIds()
         let headers = layers.reduce(ContainerLayout.networkHeaderBytes + fieldBytes.count) {
             $0 + $1.headerBytes
         }
-        let dataStart = ContainerLayout.aligned(headers)
-        var place = dataStart
-        var headerWriter = ByteWriter()
-        var data: [(at: Int, bytes: [UInt8])] = []
-        for (index, layer) in layers.enumerated() {
-            require(
-                layer.id > 0 && !layers[..<index].contains { $0.id == layer.id },
-                "layer id \(layer.id) is 0 or stands twice")
-            for input in layer.inputs {
-                require(
-                    input.layer == 0 || layers[..<index].contains { $0.id == input.layer },
-                    "layer \(layer.id) reads layer \(input.layer), which does not come before it")
-            }
-            var offsets: [Int] = []
-            for subLayer in layer.subLayers {
-                let count = subLayer.dims.reduce(subLayer.type.size) { $0 * Int($1) }
-                require(
-                    subLayer.data.count == count,
-                    "\(subLayer.data.count) bytes for \(subLayer.dims)")
-                // A tensor without elements has no place.
-                guard count > 0 else {
-                    offsets.append(0)
-                    continue
-                }
-                place = ContainerLayout.aligned(place)
-                offsets.append(place)
-                data.append((place, subLayer.data))
-                place += count
-            }
-            let first = offsets.first { $0 > 0 }
-            layer.writeHeader(
-                to: &headerWriter, offsets: offsets, dataOffset: first ?? 0,
-                dataSize: first.map { place - $0 } ?? 0)
+        let dataStart = ContainerLayout.aligned(
+            headers, to: ContainerLayout.alignment(of: 0, isCompact: isCompact))
+        var end = dataStart
+        var places = [DataPlace](repeating: DataPlace(), count: layers.count)
+        let order = order ?? Array(layers.indices)
+        require(order.sorted() == Array(layers.indices), "the order \(order) is none of all layers")
+        for index in order {
+            places[index] = layers[index].place(from: end, isCompact: isCompact)
+            end = max(end, places[index].offset + places[index].bytes.count)
         }
+        var headerWriter = ByteWriter()
+        for (layer, place) in zip(layers, places) { layer.writeHeader(to: &headerWriter, place) }
         var file = ByteWriter()
         writeNetworkHeader(
             to: &file, layerHeaders: headerWriter.bytes, dataStart: dataStart,
-            fileSize: data.isEmpty ? headers : place)
+            fileSize: end == dataStart ? headers : end, isCompact: isCompact)
         file.add(headerWriter.bytes)
-        for (at, bytes) in data {
-            file.add([UInt8](repeating: 0, count: at - file.bytes.count))
-            file.add(bytes)
+        for index in order where !places[index].bytes.isEmpty {
+            file.add([UInt8](repeating: 0, count: places[index].offset - file.bytes.count))
+            file.add(places[index].bytes)
         }
         return file.bytes
+    }
+
+    private func checkIds() {
+        var known: Set<UInt32> = [0]
+        for layer in layers {
+            for input in layer.inputs {
+                require(
+                    known.contains(input.layer),
+                    "layer \(layer.id) reads layer \(input.layer), which does not come before it")
+            }
+            require(known.insert(layer.id).inserted, "layer id \(layer.id) is 0 or stands twice")
+        }
     }
 
     private var fieldBytes: [UInt8] {
@@ -62,7 +58,8 @@ extension ContainerNetwork {
     }
 
     private func writeNetworkHeader(
-        to file: inout ByteWriter, layerHeaders: [UInt8], dataStart: Int, fileSize: Int
+        to file: inout ByteWriter, layerHeaders: [UInt8], dataStart: Int, fileSize: Int,
+        isCompact: Bool
     ) {
         let fields = fieldBytes
         let headerBytes = ContainerLayout.networkHeaderBytes + fields.count
@@ -71,7 +68,9 @@ extension ContainerNetwork {
         header.add(ContainerLayout.major)
         header.add(ContainerLayout.minor)
         header.add(UInt32(headerBytes))
-        header.add(isSequential ? 0 : ContainerLayout.graphFlag)
+        header.add(
+            (isSequential ? 0 : ContainerLayout.graphFlag)
+                | (isCompact ? ContainerLayout.compactFlag : 0))
         header.add(UInt32(layers.count))
         header.add(UInt32(layers.reduce(0) { $0 + $1.subLayers.count }))
         header.add(UInt64(headerBytes))
@@ -94,7 +93,44 @@ extension ContainerNetwork {
     }
 }
 
+/// Where the data of a layer lie.
+private struct DataPlace {
+    var offset = 0
+    var bytes: [UInt8] = []
+    /// Of each tensor; 0 for one without elements, which has no place.
+    var tensors: [Int] = []
+}
+
 extension ContainerNetwork.Layer {
+    /// The data of this layer behind those of others that end at `end`.
+    fileprivate func place(from end: Int, isCompact: Bool) -> DataPlace {
+        var place = DataPlace()
+        for subLayer in subLayers {
+            let count = subLayer.dims.reduce(subLayer.type.size) { $0 * Int($1) }
+            let size = subLayer.data.count
+            require(
+                subLayer.coding == .all
+                    ? size == count : size <= count && size % subLayer.type.size == 0,
+                "\(size) bytes for \(subLayer.dims)")
+            guard size > 0 else {
+                place.tensors.append(0)
+                continue
+            }
+            let alignment = ContainerLayout.alignment(of: size, isCompact: isCompact)
+            if place.bytes.isEmpty {
+                // Without gaps between layers every byte of the file lies under some checksum.
+                place.offset =
+                    isCompact ? end : ContainerLayout.aligned(end, to: alignment)
+            }
+            let start = ContainerLayout.aligned(place.offset + place.bytes.count, to: alignment)
+            place.bytes += [UInt8](
+                repeating: 0, count: start - place.offset - place.bytes.count)
+            place.tensors.append(start)
+            place.bytes += subLayer.data
+        }
+        return place
+    }
+
     fileprivate var attributeBytes: [UInt8] {
         var writer = ByteWriter()
         for attribute in attributes { attribute.write(to: &writer) }
@@ -112,26 +148,19 @@ extension ContainerNetwork.Layer {
         }
     }
 
-    fileprivate func writeHeader(
-        to writer: inout ByteWriter, offsets: [Int], dataOffset: Int, dataSize: Int
-    ) {
-        var extent: [UInt8] = []
-        for (offset, subLayer) in zip(offsets, subLayers) where offset > 0 {
-            extent += [UInt8](repeating: 0, count: offset - dataOffset - extent.count)
-            extent += subLayer.data
-        }
+    fileprivate func writeHeader(to writer: inout ByteWriter, _ place: DataPlace) {
         let attributes = attributeBytes
         writer.add(id)
         writer.add(type)
         writer.add(UInt16(0))
         writer.add(UInt32(inputs.count))
         writer.add(UInt32(subLayers.count))
-        writer.add(UInt64(dataOffset))
-        writer.add(UInt64(dataSize))
+        writer.add(UInt64(place.offset))
+        writer.add(UInt64(place.bytes.count))
         writer.add(ContainerLayout.none)
         writer.add(UInt16(0))
         writer.add(UInt16(name.utf8.count))
-        writer.add(Kernels.crc32c(extent.span))
+        writer.add(Kernels.crc32c(place.bytes.span))
         writer.add(UInt32(attributes.count))
         writer.add(name.utf8)
         for input in inputs {
@@ -140,11 +169,11 @@ extension ContainerNetwork.Layer {
         }
         writer.pad(to: 8)
         writer.add(attributes)
-        for (offset, subLayer) in zip(offsets, subLayers) {
+        for (offset, subLayer) in zip(place.tensors, subLayers) {
             writer.add(subLayer.kind.rawValue)
             writer.add(subLayer.type.rawValue)
             writer.add(UInt8(subLayer.dims.count))
-            writer.add(UInt8(0))
+            writer.add(subLayer.coding.rawValue)
             writer.add(UInt16(0))
             writer.add(UInt16(0))
             writer.add(UInt64(offset))
