@@ -65,7 +65,7 @@ let package = Package(
                 "EspalierEngine", "EspalierGraph", "EspalierKernels", "EspalierTensors",
                 "CEspalierKernels",
             ]),
-        library("EspalierCodec", ["EspalierKernels", "EspalierTensors"]),
+        library("EspalierCodec", ["EspalierGraph", "EspalierKernels", "EspalierTensors"]),
         library(
             "EspalierRuntime",
             [
@@ -73,7 +73,7 @@ let package = Package(
                 "CEspalierKernels",
             ]),
         library("EspalierData", ["EspalierTensors", "CZlib"]),
-        library("EspalierInterchange", ["EspalierTensors", "EspalierKernels"]),
+        library("EspalierInterchange", ["EspalierCodec", "EspalierTensors", "EspalierKernels"]),
         library(
             "EspalierTraining",
             [
@@ -96,21 +96,24 @@ let package = Package(
         library(
             "EspalierTesting",
             [
-                "EspalierTraining", "EspalierInterchange", "EspalierNN", "EspalierEngine",
-                "EspalierGraph", "EspalierTensors",
+                "EspalierTraining", "EspalierInterchange", "EspalierCodec", "EspalierNN",
+                "EspalierEngine", "EspalierGraph", "EspalierTensors",
             ]),
 
         tests("EspalierTensorsTests", ["EspalierTensors", "EspalierKernels", "CEspalierKernels"]),
         .testTarget(
             name: "EspalierCodecTests",
-            dependencies: ["EspalierCodec", "EspalierTensors", "EspalierTesting"],
+            dependencies: [
+                "EspalierCodec", "EspalierGraph", "EspalierEngine", "EspalierNN",
+                "EspalierKernels", "EspalierTensors", "EspalierTesting",
+            ],
             exclude: ["container-1.0.hex"], swiftSettings: settings),
         tests("EspalierDataTests", ["EspalierData", "EspalierTensors"]),
         tests(
             "EspalierTrainingTests",
             [
-                "EspalierTraining", "EspalierInterchange", "EspalierData", "EspalierNN",
-                "EspalierTensors",
+                "EspalierTraining", "EspalierInterchange", "EspalierCodec", "EspalierData",
+                "EspalierNN", "EspalierTensors",
             ]),
         tests(
             "EspalierEngineTests",
@@ -130,7 +133,8 @@ let package = Package(
                 "EspalierRuntime", "EspalierTraining", "EspalierNN", "EspalierEngine",
                 "EspalierGraph", "EspalierTensors", "CEspalierKernels",
             ]),
-        tests("EspalierInterchangeTests", ["EspalierInterchange", "EspalierTensors"]),
+        tests(
+            "EspalierInterchangeTests", ["EspalierInterchange", "EspalierCodec", "EspalierTensors"]),
     ],
     swiftLanguageModes: [.v6]
 )

@@ -111,16 +111,20 @@ package struct GraphError: Error, CustomStringConvertible {
 extension Graph {
     /// The grid that an operand's values lie on, or nil: its own, or what it lets through unchanged.
     package func grid(of operand: Operand) -> QuantizationParameters? {
-        switch operand {
-        case .input: return input.quantization
-        case .constant: return nil
-        case .node(let index):
-            let node = nodes[index]
-            if let own = node.quantization { return own }
-            guard node.activation == .none else { return nil }
-            switch node.op {
-            case .maxPool2D, .reshape: return grid(of: node.operands[0])
-            default: return nil
+        var operand = operand
+        // Not recursive: a file may hold a chain that is longer than the stack is deep.
+        while true {
+            switch operand {
+            case .input: return input.quantization
+            case .constant: return nil
+            case .node(let index):
+                let node = nodes[index]
+                if let own = node.quantization { return own }
+                guard node.activation == .none else { return nil }
+                switch node.op {
+                case .maxPool2D, .reshape: operand = node.operands[0]
+                default: return nil
+                }
             }
         }
     }
@@ -142,9 +146,17 @@ extension Graph {
     /// - Throws: `GraphError` with the node's name where operands do not fit, are missing or come later, where sizes are
     ///   beyond all use, or where the batch does not stay in front.
     package func shapes(batch: Int) throws(GraphError) -> [Shape] {
+        try shapes(batch: batch, constants: constants.map(\.shape))
+    }
+
+    /// The same from the shapes of the constants, which need not be there yet.
+    package func shapes(batch: Int, constants: [Shape]) throws(GraphError) -> [Shape] {
         var shapes: [Shape] = []
         // What is made of constants alone has no batch.
         var hasBatch: [Bool] = []
+        guard input.example.rank < Shape.maximumRank,
+            input.example.hasSize(upTo: Graph.maximumElements)
+        else { throw GraphError("input '\(input.name)': \(input.example) is too large") }
         let inputShape = Shape([batch] + input.example)
         for (index, node) in nodes.enumerated() {
             func fail(_ problem: String) -> GraphError {
@@ -160,7 +172,7 @@ extension Graph {
                 case .node(let other) where (0..<index).contains(other):
                     operands.append(shapes[other])
                 case .constant(let other) where constants.indices.contains(other):
-                    operands.append(constants[other].shape)
+                    operands.append(constants[other])
                 default: throw fail("an operand that does not come before it")
                 }
             }
@@ -181,11 +193,7 @@ extension Graph {
             guard shape.first == batch || !hasBatch[index] else {
                 throw fail("its result \(shape) loses the batch")
             }
-            let (size, overflow) = shape.reduce((1, false)) { part, extent in
-                let (product, overflow) = part.0.multipliedReportingOverflow(by: extent)
-                return (product, part.1 || overflow)
-            }
-            guard !overflow, size <= Graph.maximumElements * max(batch, 1) else {
+            guard shape.hasSize(upTo: Graph.maximumElements * max(batch, 1)) else {
                 throw fail("its result \(shape) is too large")
             }
             shapes.append(shape)

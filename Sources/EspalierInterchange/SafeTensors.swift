@@ -1,3 +1,4 @@
+public import EspalierCodec
 import EspalierKernels
 public import EspalierTensors
 import Foundation

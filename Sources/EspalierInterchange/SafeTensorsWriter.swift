@@ -1,3 +1,4 @@
+public import EspalierCodec
 public import EspalierTensors
 
 extension SafeTensors {

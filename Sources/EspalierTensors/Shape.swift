@@ -22,6 +22,15 @@ public struct Shape: Hashable, Sendable {
         return product
     }
 
+    /// Whether the number of elements and each extent are at most `limit`; computes no product that overflows.
+    package func hasSize(upTo limit: Int) -> Bool {
+        let (size, overflow) = reduce((1, false)) { part, extent in
+            let (product, overflow) = part.0.multipliedReportingOverflow(by: extent)
+            return (product, part.1 || overflow)
+        }
+        return !overflow && size <= limit && allSatisfy { $0 <= limit }
+    }
+
     /// The number of axes.
     public var rank: Int { count }
 

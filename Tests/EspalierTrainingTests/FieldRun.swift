@@ -1,3 +1,4 @@
+import EspalierCodec
 import EspalierInterchange
 import EspalierNN
 import EspalierTensors

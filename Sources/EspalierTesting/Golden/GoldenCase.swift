@@ -1,3 +1,4 @@
+import EspalierCodec
 import EspalierInterchange
 package import EspalierTensors
 import Foundation

@@ -1,5 +1,5 @@
+import EspalierCodec
 import EspalierData
-import EspalierInterchange
 import EspalierNN
 
 extension Recipe {

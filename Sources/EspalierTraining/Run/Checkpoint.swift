@@ -1,4 +1,5 @@
-package import EspalierInterchange
+package import EspalierCodec
+import EspalierInterchange
 import EspalierNN
 import EspalierTensors
 import Foundation

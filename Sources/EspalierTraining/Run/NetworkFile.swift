@@ -1,5 +1,6 @@
+public import EspalierCodec
 public import EspalierData
-public import EspalierInterchange
+import EspalierInterchange
 public import EspalierNN
 import EspalierTensors
 import Foundation

@@ -1,4 +1,4 @@
-import EspalierInterchange
+import EspalierCodec
 
 /// What happens in a run, for those who watch: progress bars, tests that interrupt it.
 public enum RunEvent: Sendable {

@@ -1,5 +1,5 @@
+import EspalierCodec
 import EspalierEngine
-import EspalierInterchange
 import EspalierTensors
 import Foundation
 

@@ -1,4 +1,4 @@
-import EspalierInterchange
+import EspalierCodec
 import Foundation
 
 #if canImport(Glibc)

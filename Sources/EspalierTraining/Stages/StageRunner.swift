@@ -1,3 +1,4 @@
+import EspalierCodec
 import EspalierData
 import EspalierEngine
 import EspalierInterchange

@@ -1,5 +1,5 @@
+import EspalierCodec
 package import EspalierData
-import EspalierInterchange
 import EspalierKernels
 import EspalierTensors
 

@@ -1,4 +1,4 @@
-import EspalierInterchange
+import EspalierCodec
 import EspalierTesting
 import Foundation
 import Testing

@@ -15,20 +15,25 @@ extension [UInt8]: ByteSource {
     }
 }
 
+/// A layer's headers, as they stand in a file.
+public struct ContainerLayer: Sendable, Hashable {
+    /// Without data.
+    public let header: ContainerNetwork.Layer
+    /// Where its headers lie in the file: its own and those of its sub-layers.
+    public let headerPlace: Range<Int>
+    /// Where its data lie in the file, with the padding between them.
+    public let extent: Range<Int>
+    /// Where each sub-layer lies in the file.
+    public let places: [Range<Int>]
+    let checksums: [UInt32]
+    let checksum: UInt32
+}
+
 /// A file of layers: opened by its headers alone, read layer by layer.
 ///
 /// Any byte string gives a value or a `ContainerError`, and nothing is allocated that the file is too short for.
 public struct ContainerReader<Source: ByteSource> {
-    /// A layer's headers.
-    public struct Layer: Sendable, Hashable {
-        /// Without data.
-        public let header: ContainerNetwork.Layer
-        /// Where each sub-layer lies in the file.
-        public let places: [Range<Int>]
-        let checksums: [UInt32]
-        let extent: Range<Int>
-        let checksum: UInt32
-    }
+    public typealias Layer = ContainerLayer
 
     /// The layers in the order of the file, which is one in which inputs come first.
     public let layers: [Layer]
@@ -36,7 +41,15 @@ public struct ContainerReader<Source: ByteSource> {
     public let fields: [ContainerField]
     /// Whether each layer reads just the one before it.
     public let isSequential: Bool
+    /// Whether small tensors may begin at multiples of 8, and the data lie without gaps.
+    public let isCompact: Bool
+    /// Bytes of the network header with its fields.
+    public let headerBytes: Int
     private let source: Source
+    private let indices: [UInt32: Int]
+
+    /// Bytes of the file.
+    public var fileBytes: Int { source.count }
 
     /// Reads the headers of a file.
     ///
@@ -72,9 +85,12 @@ public struct ContainerReader<Source: ByteSource> {
         guard major == ContainerLayout.major else {
             throw fail("version \(major).\(minor); this program reads version 1")
         }
-        guard flags & ~ContainerLayout.graphFlag == 0, profile == 0, quantization == 0 else {
+        guard flags & ~(ContainerLayout.graphFlag | ContainerLayout.compactFlag) == 0, profile == 0,
+            quantization == 0
+        else {
             throw fail("it needs a newer program: flags \(flags), profile \(profile)")
         }
+        let isCompact = flags & ContainerLayout.compactFlag != 0
         guard let fields = ContainerField.read(extra[...]) else {
             throw fail("its fields are damaged")
         }
@@ -83,8 +99,7 @@ public struct ContainerReader<Source: ByteSource> {
         }
         guard places[0] == UInt64(headerBytes), places[1] >= places[0],
             places[2] == UInt64(source.count),
-
-            places[1] % UInt64(ContainerLayout.dataAlignment) == 0
+            places[1] % UInt64(ContainerLayout.alignment(of: 0, isCompact: isCompact)) == 0
         else {
             throw fail("its places \(places) do not fit a file of \(source.count) bytes")
         }
@@ -92,21 +107,27 @@ public struct ContainerReader<Source: ByteSource> {
         guard let headers = source.read(headerBytes..<end) else { throw fail("it cannot be read") }
         self.source = source
         self.fields = fields
-        isSequential = flags == 0
-        layers = try ContainerReader.layers(
-            headers, count: layerCount, subLayers: subLayerCount, crc: layersCRC,
-            fileSize: source.count,
-            dataStart: Int(clamping: places[1]))
+        isSequential = flags & ContainerLayout.graphFlag == 0
+        self.isCompact = isCompact
+        self.headerBytes = headerBytes
+        let region = LayerHeaders(
+            bytes: headers, start: headerBytes, data: end..<source.count, isCompact: isCompact)
+        let layers = try region.layers(
+            count: layerCount, subLayers: subLayerCount, crc: layersCRC)
+        self.layers = layers
+        indices = Dictionary(zip(layers.map(\.header.id), layers.indices)) { first, _ in first }
         try checkTopology()
+        try checkExtents(data: end..<source.count)
     }
 
     /// The data of one layer; nothing of any other is touched.
     ///
     /// - Throws: `ContainerError` where they are damaged, or there is no such layer.
     public func layer(_ id: UInt32) throws(ContainerError) -> ContainerNetwork.Layer {
-        guard let layer = layers.first(where: { $0.header.id == id }) else {
+        guard let index = indices[id] else {
             throw ContainerError(.layer(id), "there is none of this id")
         }
+        let layer = layers[index]
         var result = layer.header
         guard !layer.extent.isEmpty else { return result }
         guard let data = source.read(layer.extent) else {
@@ -115,14 +136,22 @@ public struct ContainerReader<Source: ByteSource> {
         guard Kernels.crc32c(data.span) == layer.checksum else {
             throw ContainerError(.layer(id), "the checksum of its data does not match")
         }
+        var end = 0
         for (index, place) in layer.places.enumerated() where !place.isEmpty {
             let start = place.lowerBound - layer.extent.lowerBound
+            guard data[end..<start].allSatisfy({ $0 == 0 }) else {
+                throw ContainerError(.layer(id), "its padding is not zero")
+            }
+            end = start + place.count
             let part = Array(data[start..<start + place.count])
             guard Kernels.crc32c(part.span) == layer.checksums[index] else {
                 throw ContainerError(
                     .layer(id), "the checksum of its tensor \(index) does not match")
             }
             result.subLayers[index].data = part
+        }
+        guard end == data.count else {
+            throw ContainerError(.layer(id), "\(data.count - end) bytes belong to no tensor")
         }
         return result
     }
@@ -133,117 +162,12 @@ public struct ContainerReader<Source: ByteSource> {
     public func network() throws(ContainerError) -> ContainerNetwork {
         var whole: [ContainerNetwork.Layer] = []
         for layer in layers { whole.append(try self.layer(layer.header.id)) }
+        try checkGaps()
         return ContainerNetwork(layers: whole, fields: fields)
     }
 }
 
 extension ContainerReader {
-    private static func layers(
-        _ bytes: [UInt8], count: Int, subLayers: Int, crc: UInt32, fileSize: Int, dataStart: Int
-    ) throws(ContainerError) -> [Layer] {
-        func fail(_ problem: String) -> ContainerError { ContainerError(.layerHeaders, problem) }
-        // The smallest headers must fit, before anything is made for them.
-        guard count <= bytes.count / ContainerLayout.layerHeaderBytes,
-            subLayers <= bytes.count / ContainerLayout.subLayerHeaderBytes
-        else { throw fail("\(count) layers do not fit into \(bytes.count) bytes") }
-        var reader = ByteReader(bytes[...])
-        var layers: [Layer] = []
-        for index in 0..<count {
-            guard let layer = readLayer(&reader, fileSize: fileSize, dataStart: dataStart) else {
-                throw fail("the header of layer number \(index) is damaged")
-            }
-            layers.append(layer)
-        }
-        // What is left is padding up to the data.
-        let used = bytes.count - reader.remaining
-        guard Kernels.crc32c(bytes[0..<used].span) == crc else {
-            throw fail("their checksum does not match")
-        }
-        guard reader.take(reader.remaining).map({ $0.allSatisfy { $0 == 0 } }) ?? false,
-            layers.reduce(0, { $0 + $1.places.count }) == subLayers
-        else { throw fail("their number or their padding is damaged") }
-        return layers
-    }
-
-    private static func readLayer(
-        _ reader: inout ByteReader, fileSize: Int, dataStart: Int
-    ) -> Layer? {
-        guard let id = reader.number(UInt32.self), id > 0, let type = reader.number(UInt16.self),
-            reader.number(UInt16.self) == 0, let inputCount = reader.number(UInt32.self),
-            let subLayerCount = reader.number(UInt32.self), let offset = reader.number(UInt64.self),
-            let size = reader.number(UInt64.self),
-            reader.number(UInt32.self) == ContainerLayout.none,
-            reader.number(UInt16.self) == 0, let nameCount = reader.number(UInt16.self),
-            let checksum = reader.number(UInt32.self), let fieldBytes = reader.number(UInt32.self),
-            let nameBytes = reader.take(Int(nameCount)),
-            let name = String(validating: nameBytes, as: UTF8.self),
-            Int(inputCount) <= reader.remaining / 8,
-            Int(subLayerCount) <= reader.remaining / ContainerLayout.subLayerHeaderBytes
-        else { return nil }
-        var inputs: [ContainerNetwork.Input] = []
-        for _ in 0..<inputCount {
-            guard let layer = reader.number(UInt32.self), let port = reader.number(UInt32.self)
-            else {
-                return nil
-            }
-            inputs.append(ContainerNetwork.Input(layer: layer, port: port))
-        }
-        guard reader.padding(to: 8), let raw = reader.take(Int(fieldBytes)),
-            let attributes = ContainerField.read(raw)
-        else { return nil }
-        let (end, overflow) = offset.addingReportingOverflow(size)
-        guard !overflow, end <= UInt64(fileSize), size == 0 || offset >= UInt64(dataStart) else {
-            return nil
-        }
-        let extent = size == 0 ? 0..<0 : Int(offset)..<Int(end)
-        var header = ContainerNetwork.Layer(
-            id: id, name: name, type: type, inputs: inputs, attributes: attributes)
-        var (places, checksums, position) = ([Range<Int>](), [UInt32](), extent.lowerBound)
-        for _ in 0..<subLayerCount {
-            guard let (subLayer, place, crc) = readSubLayer(&reader) else { return nil }
-            if place.isEmpty {
-                guard place.lowerBound == 0 else { return nil }
-            } else {
-                guard place.lowerBound >= position, place.upperBound <= extent.upperBound,
-                    place.lowerBound % ContainerLayout.dataAlignment == 0
-                else { return nil }
-                position = place.upperBound
-            }
-            header.subLayers.append(subLayer)
-            places.append(place)
-            checksums.append(crc)
-        }
-        return Layer(
-            header: header, places: places, checksums: checksums, extent: extent, checksum: checksum
-        )
-    }
-
-    private static func readSubLayer(
-        _ reader: inout ByteReader
-    ) -> (ContainerNetwork.SubLayer, Range<Int>, UInt32)? {
-        guard let kind = reader.number(UInt8.self).flatMap(ContainerNetwork.Kind.init),
-            let type = reader.number(UInt8.self).flatMap(ContainerNetwork.ElementType.init),
-            let rank = reader.number(UInt8.self), rank <= ContainerLayout.maximumRank,
-            reader.number(UInt8.self) == 0, reader.number(UInt32.self) == 0,
-            let offset = reader.number(UInt64.self), let size = reader.number(UInt64.self),
-            let crc = reader.number(UInt32.self), reader.number(UInt32.self) == 0
-        else { return nil }
-        var (dims, count) = ([UInt32](), UInt64(type.size))
-        for _ in 0..<rank {
-            guard let extent = reader.number(UInt32.self) else { return nil }
-            let (product, overflow) = count.multipliedReportingOverflow(by: UInt64(extent))
-            guard !overflow else { return nil }
-            count = product
-            dims.append(extent)
-        }
-        let (end, overflow) = offset.addingReportingOverflow(size)
-        guard reader.padding(to: 8), size == count, !overflow, end <= UInt64(Int.max) else {
-            return nil
-        }
-        let subLayer = ContainerNetwork.SubLayer(kind: kind, type: type, dims: dims, data: [])
-        return (subLayer, Int(offset)..<Int(end), crc)
-    }
-
     // Ids are unique, inputs come before those who read them, and the kind of topology is as the header says.
     private func checkTopology() throws(ContainerError) {
         var known: Set<UInt32> = [0]
@@ -260,5 +184,42 @@ extension ContainerReader {
         guard ContainerNetwork(layers: layers.map(\.header)).isSequential == isSequential else {
             throw ContainerError(.layerHeaders, "its layers are not joined as its header says")
         }
+    }
+
+    // No two layers share data, so that all of them together take no more memory than the file. Between them may be
+    // padding: none in a compact file.
+    private func checkExtents(data: Range<Int>) throws(ContainerError) {
+        var end = data.lowerBound
+        let limit = isCompact ? 1 : ContainerLayout.dataAlignment
+        for layer in layersByPlace {
+            guard layer.extent.lowerBound >= end, layer.extent.lowerBound - end < limit else {
+                throw ContainerError(
+                    .layerHeaders, "the data of layer \(layer.header.id) overlap or leave a gap")
+            }
+            end = layer.extent.upperBound
+        }
+        guard end >= data.upperBound else {
+            throw ContainerError(
+                .layerHeaders, "\(data.upperBound - end) bytes belong to no layer")
+        }
+    }
+
+    private func checkGaps() throws(ContainerError) {
+        var last: Layer?
+        for layer in layersByPlace {
+            if let last, last.extent.upperBound < layer.extent.lowerBound {
+                let gap = source.read(last.extent.upperBound..<layer.extent.lowerBound)
+                guard gap?.allSatisfy({ $0 == 0 }) ?? false else {
+                    throw ContainerError(
+                        .layer(last.header.id), "the padding behind its data is not zero")
+                }
+            }
+            last = layer
+        }
+    }
+
+    private var layersByPlace: [Layer] {
+        layers.filter { !$0.extent.isEmpty }
+            .sorted { $0.extent.lowerBound < $1.extent.lowerBound }
     }
 }

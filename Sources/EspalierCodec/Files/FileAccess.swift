@@ -33,17 +33,8 @@ package enum FileAccess {
     ///
     /// - Throws: `FileError` where it does not exist or cannot be read.
     package static func read(_ path: String) throws(FileError) -> [UInt8] {
-        let descriptor = unsafe open(path, O_RDONLY | O_CLOEXEC)
-        guard descriptor >= 0 else { throw FileError(path: path, action: "open it") }
+        let (descriptor, size) = try openFile(path)
         defer { close(descriptor) }
-        var information = stat()
-        guard unsafe fstat(descriptor, &information) == 0 else {
-            throw FileError(path: path, action: "look at it")
-        }
-        guard information.st_mode & S_IFMT == S_IFREG else {
-            throw FileError(path: path, "is not a file")
-        }
-        let size = Int(information.st_size)
         var failure: FileError?
         let bytes = unsafe [UInt8](unsafeUninitializedCapacity: size) { buffer, initialized in
             while initialized < size {
