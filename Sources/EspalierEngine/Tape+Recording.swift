@@ -18,7 +18,10 @@ extension Graph {
         let batches = [2, 3]
         for batch in batches {
             let tape = Tape(mode: .evaluation)
-            let output = forward(tape.input(.zeros(Shape([batch] + example))))
+            // Values of one batch that the other does not have: a grid that follows them would show.
+            let shape = Shape([batch] + example)
+            let values = (0..<shape.elementCount).map { Float($0 % 7 + batch) / 8 }
+            let output = forward(tape.input(Tensor(values, shape: shape)))
             let (graph, shapes) = try tape.graph(of: output, example: example, names: names)
             graphs.append(graph)
             recordedShapes.append(shapes)

@@ -21,6 +21,12 @@ extension Network {
     ///
     /// - Throws: `GraphError` where it cannot be exported, such as with grids that have seen no data.
     package func graph() throws(GraphError) -> Graph {
-        try recordedGraph(example: input).folded()
+        for (name, step) in body {
+            guard case .layer(let layer) = step, let site = layer as? QuantizationSite,
+                site.parameters == nil
+            else { continue }
+            throw GraphError("'\(name)' has seen no data: calibrate the network before it is used")
+        }
+        return try recordedGraph(example: input).folded()
     }
 }

@@ -52,8 +52,8 @@ public struct LayerComparison: Sendable, CustomStringConvertible {
     package static func of(
         _ network: some Layer, _ model: Model, _ examples: Tensor, kernels: esp_kernels? = nil
     ) -> [LayerComparison] {
-        let tape = Tape(
-            mode: .evaluation, random: RandomStream(seed: 0), isRecording: false, keepsValues: true)
+        let tape = Tape(mode: .evaluation, isRecording: false)
+        tape.keepsValues = true
         _ = network(tape.input(examples))
         let kept = tape.keptValues
         var result: [LayerComparison] = []
