@@ -14,6 +14,8 @@ public final class Model: Sendable {
     public let inputExtents: [Int]
     /// The extents of the result for one example.
     public let outputExtents: [Int]
+    /// What the file's maker said beside the network, such as what it is for.
+    public let information: [UInt8]?
     private let packed = PackedLayers()
     private let largestColumn: Int
     private let plans = Mutex<[Int: Plan]>([:])
@@ -25,8 +27,9 @@ public final class Model: Sendable {
     /// A model of a graph.
     ///
     /// - Throws: `GraphError` where this runtime cannot run it.
-    package init(_ graph: Graph) throws(GraphError) {
+    package init(_ graph: Graph, information: [UInt8]? = nil) throws(GraphError) {
         self.graph = graph
+        self.information = information
         inputExtents = Array(graph.input.example)
         outputExtents = Array(try graph.outputExample())
         let one = try Planner.plan(graph, capacity: 1, packed: packed)
@@ -53,6 +56,22 @@ public final class Model: Sendable {
             guard let result = result.baseAddress else { return }
             unsafe input.withUnsafeBufferPointer { input in
                 guard let input = input.baseAddress else { return }
+                unsafe run(input, batch: batch, into: result)
+            }
+        }
+    }
+
+    /// The same into an array that is there.
+    ///
+    /// - Precondition: `input` is a whole number of examples, and `result` has room for exactly their results.
+    public func run(_ input: [Float], into result: inout [Float]) {
+        let batch = input.count / max(inputCount, 1)
+        require(
+            input.count == batch * inputCount && result.count == batch * outputCount,
+            "\(input.count) values in, \(result.count) out, for examples of \(inputExtents)")
+        unsafe input.withUnsafeBufferPointer { input in
+            unsafe result.withUnsafeMutableBufferPointer { result in
+                guard let input = input.baseAddress, let result = result.baseAddress else { return }
                 unsafe run(input, batch: batch, into: result)
             }
         }
@@ -95,16 +114,15 @@ public final class Model: Sendable {
     ///
     /// - Parameter kernels: Others than the current ones, to see what a fault in them does.
     package func trace(
-        _ input: Tensor, kernels: esp_kernels? = nil,
+        _ input: Tensor, kernels: esp_kernels? = nil, into result: inout Tensor,
         _ observe: (_ first: Int, _ operand: Graph.Operand, NodeValue) -> Void
     ) {
         let batch = input.shape[0]
         let plan = plan(for: batch)
         let kernels = unsafe kernels ?? KernelTable.current
-        var result = [Float](repeating: 0, count: batch * plan.outputCount)
+        require(result.count == batch * plan.outputCount, "a result of \(result.shape)")
         unsafe input.reading { input in
-            unsafe result.withUnsafeMutableBufferPointer { result in
-                guard let result = result.baseAddress else { return }
+            unsafe result.writing { result in
                 for first in stride(from: 0, to: batch, by: plan.capacity) {
                     let arena = takeArena(plan.bytes)
                     unsafe plan.run(

@@ -42,11 +42,12 @@ package struct TinyRun {
                 let data = FileManager.default.contents(atPath: root + "/" + name)
             else { continue }
             files[name] = data
-            if name == "result.json" {
-                let lines = String(decoding: data, as: UTF8.self).split(separator: "\n")
-                files[name] = Data(
-                    lines.filter { !$0.contains("\"seconds\"") }.joined(separator: "\n").utf8)
-            }
+            guard name == "result.json" else { continue }
+            // Times differ from run to run.
+            var result = try JSONSerialization.jsonObject(with: data) as? [String: Any] ?? [:]
+            result["seconds"] = nil
+            result["latency_ms"] = nil
+            files[name] = try JSONSerialization.data(withJSONObject: result, options: .sortedKeys)
         }
         return files
     }
@@ -134,5 +135,6 @@ package struct TinyRun {
             early_stop: {patience: 3}
             distill: {teacher: task_teacher, weight: 0.5, temperature: 2}
         report: {teacher: task_teacher, student: student}
+        export: {stage: student, format: espalier, require: {predictions: equal, size_below: 12 KB}}
         """
 }

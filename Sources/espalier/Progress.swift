@@ -35,7 +35,11 @@ final class Progress {
             open(status(progress))
         case .epochEnded(let record): line(text(record))
         case .quantized(let record): line(text(record))
+        case .exported(let path, let bytes): line("\nexported \(bytes) bytes to \(path)")
         case .testOpened: line("\nreading the test part")
+        case .compared(let comparison):
+            line("the student on the training tape against the runtime:")
+            for text in comparison.description.split(separator: "\n") { line("  \(text)") }
         case .pruned, .calibrated, .writing, .stageEnded: break
         }
         fflush(nil)

@@ -46,13 +46,13 @@ import Testing
                 "quantize", "conv1", "max_pool2d1", "conv2", "hidden", "head",
             ])
         let x = examples(50, [8, 8, 1])
-        let comparison = unsafe LayerComparison.of(network, model, x)
-        for layer in comparison where layer.isCodes {
+        let comparison = unsafe TapeComparison(network, model, x)
+        for layer in comparison.layers where layer.isCodes {
             #expect(layer.withinOne == layer.count, "\(layer)")
             // Biases are whole numbers of sums here, so that a value near a border may fall on the other side.
             #expect(Double(layer.equal) >= 0.99 * Double(layer.count), "\(layer)")
         }
-        #expect(comparison.count == 7)
+        #expect(comparison.layers.count == 7)
         let (own, tape) = (model.run(x).elements, evaluated(network, x).elements)
         for (a, b) in zip(own, tape) { #expect(abs(a - b) < 0.05) }
     }
@@ -133,8 +133,8 @@ import Testing
             }
             return unsafe kernels
         }()
-        let comparison = unsafe LayerComparison.of(network, model, x, kernels: faulty)
-        let bad = comparison.first { Double($0.equal) < 0.99 * Double($0.count) }
+        let comparison = unsafe TapeComparison(network, model, x, kernels: faulty)
+        let bad = comparison.layers.first { Double($0.equal) < 0.99 * Double($0.count) }
         #expect(bad?.name == "conv1")
         #expect(bad?.firstDifference != nil)
     }

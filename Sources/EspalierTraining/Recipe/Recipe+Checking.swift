@@ -1,6 +1,7 @@
 import EspalierData
 import EspalierInterchange
 import EspalierNN
+import EspalierRuntime
 import EspalierTensors
 
 extension Recipe {
@@ -49,9 +50,24 @@ extension Recipe {
             let pruned = stage.pruning.map { GradualPruning.candidates($0, in: parameters) } ?? []
             masked[stage.name.value] = carried.union(pruned.map(\.name))
             checkTeacher(of: stage, network, shapes, problems)
+            if export?.stage.value == stage.name.value { checkExport(of: network, problems) }
             if stage.patience != nil, data.dev == nil {
                 problems.add("'early_stop' needs a dev part", at: stage.name.position)
             }
+        }
+    }
+
+    // A dry run: whatever could not ship is found before the first step. Grids are not there yet.
+    private func checkExport(of network: Network, _ problems: RecipeProblems) {
+        do {
+            let plain = try Network(
+                network.architecture, input: network.input, classes: network.classes,
+                random: RandomStream(seed: 0))
+            _ = try Model(plain.graph())
+        } catch {
+            problems.add(
+                "the network cannot be exported: \(error)",
+                at: export?.position ?? RecipePosition(source: path, line: 0, column: 0))
         }
     }
 

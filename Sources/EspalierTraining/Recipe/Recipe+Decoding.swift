@@ -92,6 +92,7 @@ extension Recipe {
             }
         }
         report = fields.node("report").flatMap { Report($0, problems) }
+        export = fields.node("export").flatMap { Export($0, problems) }
         fields.finish()
         checkReferences(modelNames, problems)
     }
@@ -146,6 +147,18 @@ extension Recipe {
         checkUse(modelNames, problems)
         check(report?.teacher, "the report's teacher", orFile: false)
         check(report?.student, "the report's student", orFile: false)
+        check(export?.stage, "the stage to export", orFile: false)
+        if let export, let student = report?.student, export.stage.value != student.value {
+            problems.add(
+                "'export' ships '\(export.stage.value)', the report's student is '\(student.value)'; "
+                    + "a table's accuracy, bytes and latency belong to one file",
+                at: export.stage.position)
+        }
+        if let export, export.requiresEqualPredictions, report == nil {
+            problems.add(
+                "'predictions: equal' needs a 'report', which says when the test part is read",
+                at: export.position)
+        }
         for control in report?.controls ?? [] { check(control.stage, "the control", orFile: false) }
     }
 }

@@ -15,6 +15,8 @@ public struct Recipe: Sendable {
     public var stages: [Stage]
     /// What the closing table shows.
     public var report: Report?
+    /// What it leaves for others to use.
+    public var export: Export?
     /// The recipe after defaults, variables and `--set`, to recognise it by.
     public var canonical: String
     /// The file that it was read from.

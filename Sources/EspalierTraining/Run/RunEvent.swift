@@ -22,6 +22,10 @@ public enum RunEvent: Sendable {
     case stageEnded(String)
     /// The test part is read, after all training.
     case testOpened
+    /// A network was written as a file to be used.
+    case exported(path: String, bytes: Int)
+    /// The student's forward on the tape was compared with the runtime.
+    case compared(TapeComparison)
 }
 
 /// How far the writing of a file has come.

@@ -11,6 +11,7 @@ import Foundation
 ///     log.jsonl        one JSON line an event; no clock, no path
 ///     STAGE/last.safetensors    where the stage stands; a resume goes on from here
 ///     STAGE/network.safetensors the network that the stage leaves
+///     STAGE/network.espalier    the same as it ships, of the stage that the recipe exports
 ///     result.json      the closing table
 package struct RunFolder {
     let path: String

@@ -2,6 +2,7 @@ import EspalierCodec
 import EspalierData
 import EspalierEngine
 import EspalierNN
+import EspalierRuntime
 import EspalierTensors
 import Foundation
 
@@ -15,6 +16,18 @@ public struct RunResult: Sendable, Codable {
     public var teacherAccuracy: Double?
     /// Share of the test part that the student classifies.
     public var trainedAccuracy: Double?
+    /// Share of the test part that the exported file classifies, read again from the disk.
+    public var deployedAccuracy: Double?
+    /// Whether file and trained network classify every example of the test part alike.
+    public var predictionsEqual: Bool?
+    /// The student's own forward in training's arithmetic against the runtime, on the test part.
+    public var tape: TapeAgreement?
+    /// Bytes of the teacher's weights as a safetensors file of floats.
+    public var teacherBytes: Int?
+    /// Bytes of the exported file.
+    public var studentBytes: Int?
+    /// Of the teacher in floats and of the exported file, side by side, in milliseconds.
+    public var latencyMs: Latencies?
     /// Share of the student's prunable weights that are exactly +0 under its masks.
     public var sparsity: Double?
     /// The number of those weights.
@@ -25,6 +38,26 @@ public struct RunResult: Sendable, Codable {
     public var seconds: Double
     /// All stages in order.
     public var stages: [Row]
+
+    /// Two networks measured side by side; see `Latency`.
+    public struct Latencies: Sendable, Codable, Equatable {
+        /// The dense teacher, in floats.
+        public var denseFloat: Latency
+        /// The exported file.
+        public var deployed: Latency
+        /// How many threads took part.
+        public var threads: Int
+    }
+
+    /// How far tape and runtime agree; see `TapeComparison`.
+    public struct TapeAgreement: Sendable, Codable, Equatable {
+        /// The least share of any layer's codes that are within one step.
+        public var codesWithinOne: Double
+        /// Examples that both give the same class.
+        public var sameClass: Int
+        /// Examples.
+        public var count: Int
+    }
 
     /// A stage's network.
     public struct Row: Sendable, Codable {
@@ -61,9 +94,13 @@ public struct RunResult: Sendable, Codable {
 
     init(
         _ recipe: Recipe, _ folder: RunFolder, _ log: RunLog, _ data: [String: TaskData],
-        _ observe: RunObserver, seconds: () -> Double
+        _ deployment: Deployment?, _ observe: RunObserver, seconds: () -> Double
     ) throws {
+        name = recipe.name
+        seed = recipe.seed
+        self.seconds = 0
         var stages: [Row] = []
+        var teacherModel: Model?
         let roles = RunResult.roles(recipe)
         var tests: [String: ImageBatches] = [:]
         for stage in recipe.stages {
@@ -80,7 +117,12 @@ public struct RunResult: Sendable, Codable {
                     tests[stage.data.value] = try data[stage.data.value]?.loadTest()
                 }
                 if let test = tests[stage.data.value] {
-                    let evaluation = Evaluation(of: file.network, on: test)
+                    let model = try Model(file.network.graph())
+                    let evaluation = Evaluation(of: model, on: test)
+                    if row.stage == recipe.report?.teacher.value { teacherModel = model }
+                    if row.stage == recipe.report?.student.value {
+                        try addStudent(file, model, test, evaluation, deployment, observe)
+                    }
                     row.testAccuracy = evaluation.accuracy
                     row.testCorrect = evaluation.correct
                     row.testCount = evaluation.count
@@ -94,15 +136,36 @@ public struct RunResult: Sendable, Codable {
         }
         let teacher = stages.first { $0.stage == recipe.report?.teacher.value }
         let student = stages.first { $0.stage == recipe.report?.student.value }
-        name = recipe.name
-        seed = recipe.seed
         self.stages = stages
         teacherAccuracy = teacher?.testAccuracy
         trainedAccuracy = student?.testAccuracy
         sparsity = student?.sparsity
         pruned = student?.pruned
         prunable = student?.prunable
+        if let deployment, let teacherModel, let teacher {
+            studentBytes = deployment.deployed.byteCount
+            teacherBytes = try FileAccess.read(folder.network(teacher.stage)).count
+            observe(.note("measuring latency"))
+            let times = Latency.measure([teacherModel, deployment.deployed.model])
+            latencyMs = Latencies(
+                denseFloat: times[0], deployed: times[1], threads: Machine.threads)
+        }
         self.seconds = seconds()
+    }
+
+    private mutating func addStudent(
+        _ file: NetworkFile, _ model: Model, _ test: ImageBatches, _ trained: Evaluation,
+        _ deployment: Deployment?, _ observe: RunObserver
+    ) throws {
+        let comparison = TapeComparison(file.network, model, on: test)
+        tape = TapeAgreement(
+            codesWithinOne: comparison.codesWithinOne, sameClass: comparison.sameClass,
+            count: comparison.count)
+        observe(.compared(comparison))
+        guard let deployment else { return }
+        let (deployed, isEqual) = try deployment.evaluate(on: test, trained: trained)
+        deployedAccuracy = deployed.accuracy
+        predictionsEqual = isEqual
     }
 
     private struct TestOpened: Encodable {

@@ -60,7 +60,8 @@ public struct TrainingRun {
             }
             try StageRunner(stage, data, context, resuming: checkpoint).run()
         }
-        let result = try RunResult(recipe, place, log, data, observe) {
+        let deployment = try recipe.export.map { try Deployment($0, place, log, observe) }
+        let result = try RunResult(recipe, place, log, data, deployment, observe) {
             let elapsed = (clock.now - start).components
             return Double(elapsed.seconds) + Double(elapsed.attoseconds) * 1e-18
         }

@@ -191,7 +191,7 @@ package final class StageRunner {
     /// Reads the dev part.
     func evaluate() throws {
         state.latest = try data.dev.map { dev in
-            let result = Evaluation(of: trainee.network, on: dev)
+            let result = try Evaluation(of: trainee.network, on: dev)
             guard result.loss.isFinite else { throw diverged("the dev loss is \(result.loss)") }
             return DevResult(
                 correct: result.correct, count: result.count, loss: result.loss, epoch: state.epoch)

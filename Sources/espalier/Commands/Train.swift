@@ -52,6 +52,7 @@ struct Train: ParsableCommand {
                 print(
                     "sparsity \(Train.text(sparsity)) (\(pruned) of \(prunable) prunable weights)")
             }
+            Train.printDeployment(result)
             print("seconds \(Train.text(result.seconds, digits: 1))")
             print("everything is in \(folder)")
         } catch let error as RunInterrupted {
@@ -61,6 +62,21 @@ struct Train: ParsableCommand {
         } catch {
             progress.end()
             throw fail(error)
+        }
+    }
+
+    // What belongs to the exported file stands together.
+    private static func printDeployment(_ result: RunResult) {
+        guard let accuracy = result.deployedAccuracy, let bytes = result.studentBytes else { return }
+        print("deployed_accuracy \(text(accuracy))")
+        print("predictions_equal \(result.predictionsEqual == true)")
+        print("student_bytes \(bytes) (teacher_bytes \(result.teacherBytes ?? 0))")
+        if let latency = result.latencyMs {
+            let (dense, own) = (latency.denseFloat, latency.deployed)
+            print(
+                "latency_ms batch 1: \(text(own.batch1)) (dense float \(text(dense.batch1))), "
+                    + "batch 64: \(text(own.batch64)) (\(text(dense.batch64))), "
+                    + "\(latency.threads) threads")
         }
     }
 
