@@ -42,8 +42,8 @@ let package = Package(
         .target(
             name: "CEspalierKernels",
             exclude: [
-                "int8.inc", "int8_avx2.inc", "int8_blocks.inc", "quantize.inc", "table.inc",
-                "vector.inc",
+                "int8.inc", "int8_avx2.inc", "int8_blocks.inc", "layers.inc", "quantize.inc",
+                "table.inc", "vector.inc", "words.inc", "words_avx2.inc",
             ]),
         .systemLibrary(
             name: "COpenBLAS", pkgConfig: "openblas",
@@ -52,7 +52,7 @@ let package = Package(
 
         library("EspalierTensors", ["CEspalierKernels"]),
         library("EspalierKernels", ["EspalierTensors", "CEspalierKernels"]),
-        library("EspalierGraph", ["EspalierTensors"]),
+        library("EspalierGraph", ["EspalierTensors", "CEspalierKernels"]),
         library(
             "EspalierEngine",
             [
@@ -66,13 +66,20 @@ let package = Package(
                 "CEspalierKernels",
             ]),
         library("EspalierCodec", ["EspalierGraph", "EspalierKernels", "EspalierTensors"]),
+        library(
+            "EspalierRuntime",
+            [
+                "EspalierCodec", "EspalierGraph", "EspalierKernels", "EspalierTensors",
+                "CEspalierKernels",
+            ]),
         library("EspalierData", ["EspalierTensors", "CZlib"]),
         library("EspalierInterchange", ["EspalierCodec", "EspalierTensors", "EspalierKernels"]),
         library(
             "EspalierTraining",
             [
-                "EspalierNN", "EspalierData", "EspalierInterchange", "EspalierCodec",
-                "EspalierEngine", "EspalierKernels", "EspalierTensors", yams,
+                "EspalierNN", "EspalierData", "EspalierInterchange", "EspalierEngine",
+                "EspalierRuntime", "EspalierCodec", "EspalierGraph", "EspalierKernels",
+                "EspalierTensors", "CEspalierKernels", yams,
             ]),
         .executableTarget(
             name: "espalier",
@@ -119,6 +126,12 @@ let package = Package(
             [
                 "EspalierNN", "EspalierEngine", "EspalierGraph", "EspalierTensors",
                 "EspalierKernels",
+            ]),
+        tests(
+            "EspalierRuntimeTests",
+            [
+                "EspalierRuntime", "EspalierTraining", "EspalierNN", "EspalierEngine",
+                "EspalierGraph", "EspalierTensors", "CEspalierKernels",
             ]),
         tests(
             "EspalierInterchangeTests", ["EspalierInterchange", "EspalierCodec", "EspalierTensors"]),

@@ -13,6 +13,8 @@
 #pragma clang attribute push(__attribute__((target("avx2,fma,sse4.2,crc32,popcnt"))), apply_to = function)
 #include "vector.inc"
 #include "quantize.inc"
+#include "words_avx2.inc"
+#include "layers.inc"
 #include "int8_avx2.inc"
 #include "int8_blocks.inc"
 #pragma clang attribute pop

@@ -14,6 +14,8 @@
     __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,sse4.2,crc32,popcnt"))), apply_to = function)
 #include "vector.inc"
 #include "quantize.inc"
+#include "words.inc"
+#include "layers.inc"
 #include "int8.inc"
 #include "int8_blocks.inc"
 #pragma clang attribute pop

@@ -180,7 +180,34 @@ static void KERNEL(f32_max_pool)(const esp_window *w, const float *image, float 
                 }
             });
             y[p * channels + c] = largest;
-            index[p * channels + c] = best;
+            if (index) index[p * channels + c] = best;
+        }
+}
+
+static void KERNEL(u8_max_pool)(const esp_window *w, const uint8_t *image, uint8_t *y, size_t pitch) {
+    for (size_t p = 0; p < esp_out_pixels(w); p++)
+        for (size_t c = 0; c < (size_t)w->channels; c++) {
+            uint8_t largest = 0;
+            ESP_FOR_EACH_TAP(w, p, {
+                if (at >= 0 && image[(size_t)at * (size_t)w->pitch + c] > largest)
+                    largest = image[(size_t)at * (size_t)w->pitch + c];
+            });
+            y[p * pitch + c] = largest;
+        }
+}
+
+static void KERNEL(f32_dense)(const esp_window *w, const esp_f32_dense *layer, const float *image, size_t first,
+                              size_t count, float *y, size_t pitch) {
+    size_t channels = (size_t)w->channels, taps = (size_t)(w->kernel_height * w->kernel_width);
+    for (size_t p = first; p < first + count; p++)
+        for (size_t n = 0; n < (size_t)layer->outputs; n++) {
+            const float *panel = layer->weights + n / 64 * 64 * taps * channels + n % 64;
+            float acc = layer->bias[n];
+            ESP_FOR_EACH_TAP(w, p, {
+                const float *x = at < 0 ? layer->pad : image + (size_t)at * (size_t)w->pitch;
+                for (size_t c = 0; c < channels; c++) acc = fmaf(x[c], panel[(tap * channels + c) * 64], acc);
+            });
+            y[(p - first) * pitch + n] = layer->relu && acc <= 0 ? 0 : acc;
         }
 }
 

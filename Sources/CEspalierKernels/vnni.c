@@ -16,6 +16,8 @@
     apply_to = function)
 #include "vector.inc"
 #include "quantize.inc"
+#include "words.inc"
+#include "layers.inc"
 #include "int8.inc"
 #include "int8_blocks.inc"
 #pragma clang attribute pop

@@ -26,4 +26,18 @@ static inline int32_t esp_tap(int32_t o, int32_t stride, int32_t pad, int32_t k,
         }                                                                                                      \
     } while (0)
 
+// The kernel positions whose tap is inside the image.
+typedef struct {
+    int32_t from, to;
+} esp_range;
+
+static inline esp_range esp_taps_inside(int32_t o, int32_t stride, int32_t pad, int32_t kernel, int32_t dilation,
+                                        int32_t extent) {
+    int32_t start = o * stride - pad;
+    esp_range r = {0, kernel};
+    while (r.from < r.to && start + r.from * dilation < 0) r.from++;
+    while (r.to > r.from && start + (r.to - 1) * dilation >= extent) r.to--;
+    return r;
+}
+
 static inline size_t esp_out_pixels(const esp_window *w) { return (size_t)w->out_height * (size_t)w->out_width; }

@@ -132,25 +132,3 @@ struct ConvolutionPlan {
         _ = unsafe Tensor([count]) { unsafe body($0) }
     }
 }
-
-extension esp_window {
-    /// A window over images [N, H, W, C] of which `channels` take part.
-    init(_ window: Window2D, image: Shape, channels: Int, output: Size2D) {
-        self.init(
-            height: Int32(image[1]), width: Int32(image[2]), channels: Int32(channels),
-            pitch: Int32(image[3]), out_height: Int32(output.height),
-            out_width: Int32(output.width), kernel_height: Int32(window.kernel.height),
-            kernel_width: Int32(window.kernel.width), stride_y: Int32(window.stride.height),
-            stride_x: Int32(window.stride.width), pad_top: Int32(window.padding.top),
-            pad_left: Int32(window.padding.left), dilation_y: Int32(window.dilation.height),
-            dilation_x: Int32(window.dilation.width))
-    }
-
-    /// A window over all channels of images [N, H, W, C].
-    init(_ window: Window2D, image: Shape) {
-        guard let output = window.positions(over: Size2D(image[1], image[2])) else {
-            fatalError("a window of \(window.kernel) over image \(image)")
-        }
-        self.init(window, image: image, channels: image[3], output: output)
-    }
-}

@@ -18,7 +18,10 @@ extension Graph {
         let batches = [2, 3]
         for batch in batches {
             let tape = Tape(mode: .evaluation)
-            let output = forward(tape.input(.zeros(Shape([batch] + example))))
+            // Values of one batch that the other does not have: a grid that follows them would show.
+            let shape = Shape([batch] + example)
+            let values = (0..<shape.elementCount).map { Float($0 % 7 + batch) / 8 }
+            let output = forward(tape.input(Tensor(values, shape: shape)))
             let (graph, shapes) = try tape.graph(of: output, example: example, names: names)
             graphs.append(graph)
             recordedShapes.append(shapes)
@@ -67,6 +70,9 @@ extension Graph {
 }
 
 extension Tape {
+    /// The value of each op, in order, where this tape keeps them; the same order as the nodes of a recorded graph.
+    package var keptValues: [Tensor] { kept }
+
     /// What was recorded up to a value, and the shape of each node.
     func graph(
         of output: Value, example: Shape, names: [ObjectIdentifier: String]
@@ -97,7 +103,9 @@ extension Tape {
             let kind = op.entry.name
             counts[kind, default: 0] += 1
             let name = graph.layerName(own) ?? "\(kind)\(counts[kind] ?? 0)"
-            graph.nodes.append(Graph.Node(name: name, op: op, operands: own))
+            var node = Graph.Node(name: name, op: op, operands: own)
+            node.source = graph.nodes.count
+            graph.nodes.append(node)
             operands.append(.node(graph.nodes.count - 1))
             shapes.append(record.shape)
         }

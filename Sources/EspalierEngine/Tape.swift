@@ -4,12 +4,14 @@ public import EspalierTensors
 
 /// A leaf of the computation that gradients are asked for.
 ///
-/// The tape knows parameters only by this: a value, a mask, an identity.
+/// The tape knows parameters only by this: a value, how it is compressed, an identity.
 public protocol Leaf: AnyObject {
     /// The raw value, exactly +0 where masked.
     var value: Tensor { get }
     /// Which entries live; nil for all.
     var mask: Mask? { get }
+    /// The codes that its effective value is made of; nil for floats.
+    var quantization: QuantizationScheme? { get }
     /// Whether the optimizer will ask for its gradient.
     var isTrainable: Bool { get }
 }
@@ -37,6 +39,8 @@ public final class Tape {
     public let mode: Mode
     /// Whether gradients can be asked for.
     public let isRecording: Bool
+    /// Whether the ranges of values are reported where these are quantized.
+    public let observesRanges: Bool
     private let random: RandomStream
 
     private var nodes: [Node] = []
@@ -48,6 +52,10 @@ public final class Tape {
     private var randomOps: UInt64 = 0
     private var isConsumed = false
     private var statistics: [BatchStatistics] = []
+    private var ranges: [ObservedRange] = []
+    /// Whether the result of every op can be looked at afterwards.
+    package var keepsValues = false
+    private(set) var kept: [Tensor] = []
 
     /// Statistics of a batch for a layer's running ones, folded in by the trainer once a step.
     public struct BatchStatistics {
@@ -59,21 +67,35 @@ public final class Tape {
         public let variance: Tensor
     }
 
+    /// The range of a batch where its values are quantized, folded in by the trainer once a step.
+    public struct ObservedRange {
+        /// What holds the moving range.
+        public let owner: AnyObject
+        /// Of the values before they are quantized.
+        public let range: ValueRange
+    }
+
     /// A tape for one forward pass.
     ///
     /// - Parameters:
     ///   - random: The stream of this step's dropout; each op takes a child of it.
     ///   - isRecording: False for a pass whose gradients nobody asks for; it keeps nothing.
+    ///   - observesRanges: True in evaluation mode is calibration. By default only training observes.
     public init(
-        mode: Mode, random: RandomStream = RandomStream(seed: 0), isRecording: Bool = true
+        mode: Mode, random: RandomStream = RandomStream(seed: 0), isRecording: Bool = true,
+        observesRanges: Bool? = nil
     ) {
         self.mode = mode
         self.random = random
         self.isRecording = isRecording
+        self.observesRanges = observesRanges ?? (mode == .training)
     }
 
     /// What batch normalization saw in this pass.
     public var batchStatistics: [BatchStatistics] { statistics }
+
+    /// What was seen in this pass where values are quantized.
+    public var observedRanges: [ObservedRange] { ranges }
 
     /// A tensor as a value without gradient.
     public func input(_ tensor: Tensor) -> Value { leaf(tensor, needsGradient: false) }
@@ -81,7 +103,10 @@ public final class Tape {
     /// A tensor as a value whose gradient can be asked for.
     package func variable(_ tensor: Tensor) -> Value { leaf(tensor, needsGradient: true) }
 
-    /// A parameter's effective value: masked where it has a mask. Recorded once, however often it is met.
+    /// A parameter's effective value: masked where it has a mask, then on the grid of its codes where it is quantized.
+    /// Recorded once, however often it is met.
+    ///
+    /// Scales follow the masked value. One that is not finite has none and stays as it is, so that the loss shows it.
     public func parameter(_ leaf: any Leaf) -> Value {
         let identity = ObjectIdentifier(leaf)
         if let (tensor, node) = leaves[identity] {
@@ -89,7 +114,12 @@ public final class Tape {
         }
         let raw = self.leaf(leaf.value, needsGradient: leaf.isTrainable)
         if raw.node >= 0 { leafNodes.append((leaf, raw.node)) }
-        let value = leaf.mask.map { apply(.mask(Op.ApplyMask(mask: $0)), raw) } ?? raw
+        var value = leaf.mask.map { apply(.mask(Op.ApplyMask(mask: $0)), raw) } ?? raw
+        if let scheme = leaf.quantization,
+            let parameters = QuantizationParameters(scheme, covering: value.tensor)
+        {
+            value = value.fakeQuantized(parameters)
+        }
         leaves[identity] = (value.tensor, value.node)
         return value
     }
@@ -122,6 +152,8 @@ public final class Tape {
 
     func report(_ moments: BatchStatistics) { statistics.append(moments) }
 
+    func report(_ range: ObservedRange) { ranges.append(range) }
+
     /// Runs an op and records it.
     ///
     /// - Precondition: the operands' shapes fit; they are in the message where they do not.
@@ -144,6 +176,7 @@ public final class Tape {
         let records = isRecording && needed.contains(true)
         var context = ForwardContext(isRecording: records, needed: needed)
         let result = rule.forward(operands.map(\.tensor), &context)
+        if keepsValues { kept.append(result) }
         let saved =
             records
             ? Saved(tensors: context.tensors, inputShapes: inputShapes, needed: needed) : nil

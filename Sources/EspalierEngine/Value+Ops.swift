@@ -17,6 +17,21 @@ extension Value {
         tape.apply(.fakeQuantize(Op.FakeQuantize(parameters: parameters)), self)
     }
 
+    /// The values on the grid of a moving range, or of their own where it has seen nothing.
+    ///
+    /// Where the tape observes, their own range is reported under `owner`; the moving one does not change here. Values
+    /// whose range is not finite stay as they are, so that the loss shows them.
+    package func quantized(
+        _ scheme: QuantizationScheme, moving: ValueRange, owner: AnyObject
+    ) -> Value {
+        let own = tape.observesRanges || !moving.isValid ? tensor.range : moving
+        if tape.observesRanges, own.isValid {
+            tape.report(Tape.ObservedRange(owner: owner, range: own))
+        }
+        let range = moving.isValid && own.isValid ? moving : own
+        return QuantizationParameters(scheme, covering: range).map { fakeQuantized($0) } ?? self
+    }
+
     /// max(x, 0)
     public func relu() -> Value { tape.apply(.relu(Op.ReLU()), self) }
 

@@ -30,10 +30,15 @@ extension Graph {
 
     // A node is replaced by one of its operands, or by a constant, everywhere.
     private mutating func replace(_ node: Int, by other: Operand) {
+        // What was the node's value is now that of the other.
+        if case .node(let index) = other { nodes[index].source = nodes[node].source }
+        if case .input = other { input.source = nodes[node].source }
         for index in nodes.indices {
             nodes[index].operands = nodes[index].operands.map { $0 == .node(node) ? other : $0 }
         }
         if output == .node(node) { output = other }
+        // It reads nothing any more, and goes at the end.
+        nodes[node].operands = []
     }
 
     // The value under a mask is +0 where it does not live; so the constant only takes note of it.
@@ -106,7 +111,8 @@ extension Graph {
     // ReLU, then the grid, into the one node that makes the values.
     private mutating func fuse() {
         for index in nodes.indices {
-            guard case .node(let source) = nodes[index].operands[0], readers[source] == 1,
+            guard let first = nodes[index].operands.first else { continue }
+            guard case .node(let source) = first, readers[source] == 1,
                 nodes[source].quantization == nil
             else {
                 fuseIntoInput(index)

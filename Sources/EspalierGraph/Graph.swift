@@ -12,6 +12,8 @@ package struct Graph: Sendable {
         package var example: Shape
         /// The grid that its values are put on first.
         package var quantization: QuantizationParameters?
+        /// The recorded node whose value this is, where it was recorded in this process.
+        package var source: Int?
 
         package init(name: String, example: Shape, quantization: QuantizationParameters? = nil) {
             self.name = name
@@ -40,6 +42,8 @@ package struct Graph: Sendable {
         package var operands: [Operand]
         package var activation = Activation.none
         package var quantization: QuantizationParameters?
+        /// The recorded node whose value this is, where it was recorded in this process.
+        package var source: Int?
 
         package init(
             name: String, op: Op, operands: [Operand], activation: Activation = .none,
@@ -148,6 +152,8 @@ extension Graph {
     /// The same from the shapes of the constants, which need not be there yet.
     package func shapes(batch: Int, constants: [Shape]) throws(GraphError) -> [Shape] {
         var shapes: [Shape] = []
+        // What is made of constants alone has no batch.
+        var hasBatch: [Bool] = []
         guard input.example.rank < Shape.maximumRank,
             input.example.hasSize(upTo: Graph.maximumElements)
         else { throw GraphError("input '\(input.name)': \(input.example) is too large") }
@@ -176,7 +182,17 @@ extension Graph {
             } catch {
                 throw fail(error.description)
             }
-            guard shape.first == batch else { throw fail("its result \(shape) loses the batch") }
+            hasBatch.append(
+                node.operands.contains {
+                    switch $0 {
+                    case .input: true
+                    case .node(let other): hasBatch[other]
+                    case .constant: false
+                    }
+                })
+            guard shape.first == batch || !hasBatch[index] else {
+                throw fail("its result \(shape) loses the batch")
+            }
             guard shape.hasSize(upTo: Graph.maximumElements * max(batch, 1)) else {
                 throw fail("its result \(shape) is too large")
             }

@@ -63,6 +63,7 @@ package struct DenseInt8: Sendable {
     ) {
         require(weights.count == outputs * taps * channels, "\(weights.count) INT8 weights")
         require(requantization.outputs == outputs, "\(requantization.outputs) scales")
+        requireTaps(taps)
         let padded = (channels + 3) / 4 * 4
         let panel = taps * padded * 64
         var packed = [Int8](repeating: 0, count: (outputs + 63) / 64 * panel)

@@ -129,3 +129,32 @@ extension Kernels {
         unsafe c.f32_add_row(row, y, rows, columns)
     }
 }
+
+// Pooling of one image on this thread, as the runtime plans it.
+extension Kernels {
+    /// The largest code of each window; y has `pitch` codes a pixel. 0 where a window covers no pixel.
+    package static func maxPool(
+        _ kernels: esp_kernels, _ window: esp_window, image: UnsafePointer<UInt8>,
+        into y: UnsafeMutablePointer<UInt8>, pitch: Int
+    ) {
+        unsafe withUnsafePointer(to: window) { unsafe kernels.u8_max_pool($0, image, y, pitch) }
+    }
+
+    /// The largest of each window, dense: `channels` floats a pixel.
+    package static func maxPool(
+        _ kernels: esp_kernels, _ window: esp_window, image: UnsafePointer<Float>,
+        into y: UnsafeMutablePointer<Float>
+    ) {
+        unsafe withUnsafePointer(to: window) { unsafe kernels.f32_max_pool($0, image, y, nil) }
+    }
+}
+
+extension esp_window {
+    /// A linear layer over some rows: one tap, an image of one row.
+    package static func linear(rows: Int, channels: Int) -> esp_window {
+        esp_window(
+            height: 1, width: Int32(rows), channels: Int32(channels), pitch: Int32(channels),
+            out_height: 1, out_width: Int32(rows), kernel_height: 1, kernel_width: 1, stride_y: 1,
+            stride_x: 1, pad_top: 0, pad_left: 0, dilation_y: 1, dilation_x: 1)
+    }
+}

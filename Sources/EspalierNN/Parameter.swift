@@ -5,12 +5,14 @@ import Synchronization
 
 /// A trainable tensor: the only mutable object of a model.
 ///
-/// Compression lives here, not in layers: a parameter may carry a mask, and every reader sees the masked value.
+/// Compression lives here, not in layers: a parameter may carry a mask and a quantization scheme, and every layer sees
+/// the value that these leave.
 public final class Parameter: Leaf, Sendable {
     private struct State {
         var value: Tensor
         var mask: Mask?
         var isMaskLocked = false
+        var quantization: QuantizationScheme?
         var isTrainable = true
     }
 
@@ -27,6 +29,12 @@ public final class Parameter: Leaf, Sendable {
 
     /// Whether the mask can no longer change.
     public var isMaskLocked: Bool { state.withLock { $0.isMaskLocked } }
+
+    /// The codes that layers see it in; nil for floats. The raw value stays a float, and scales follow it.
+    public var quantization: QuantizationScheme? {
+        get { state.withLock { $0.quantization } }
+        set { state.withLock { $0.quantization = newValue } }
+    }
 
     /// Whether optimizers change it. A frozen parameter keeps its value and gets no gradient.
     public var isTrainable: Bool {

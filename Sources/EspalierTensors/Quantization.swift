@@ -1,7 +1,7 @@
 /// How numbers become codes of a few bits: data, no state.
-public struct QuantizationScheme: Sendable, Hashable, Codable {
+public struct QuantizationScheme: Sendable, Hashable {
     /// What shares one scale.
-    public enum Granularity: Sendable, Hashable, Codable {
+    public enum Granularity: Sendable, Hashable {
         /// The whole tensor.
         case tensor
         /// Each index of an axis, such as the outputs of a weight.
@@ -27,15 +27,22 @@ public struct QuantizationScheme: Sendable, Hashable, Codable {
         self.granularity = granularity
     }
 
-    /// Weights of a layer: symmetric, one scale an output.
-    public static func weights(bits: Int) -> QuantizationScheme {
-        QuantizationScheme(
-            bits: bits, isSigned: true, isSymmetric: true, granularity: .channel(axis: 0))
+    /// Weights of a layer: symmetric, one scale an output unless told otherwise.
+    public static func weights(
+        bits: Int, per granularity: Granularity = .channel(axis: 0)
+    ) -> QuantizationScheme {
+        QuantizationScheme(bits: bits, isSigned: true, isSymmetric: true, granularity: granularity)
     }
 
     /// Activations: unsigned with a zero point, one scale.
     public static func activations(bits: Int) -> QuantizationScheme {
         QuantizationScheme(bits: bits, isSigned: false, isSymmetric: false, granularity: .tensor)
+    }
+
+    /// The axis with a scale for each index, nil for one scale.
+    public var axis: Int? {
+        if case .channel(let axis) = granularity { return axis }
+        return nil
     }
 
     /// The codes in use.
@@ -47,12 +54,13 @@ public struct QuantizationScheme: Sendable, Hashable, Codable {
 
     /// Scale and zero point for values between `low` and `high`.
     ///
-    /// An affine range is widened to contain 0, so that 0 has a code. Where all values are 0 the scale is 1.
+    /// An affine range is widened to contain 0, so that 0 has a code. Where all values are 0, or too small for a scale,
+    /// the scale is 1.
     public func parameters(low: Float, high: Float) -> (scale: Float, zeroPoint: Int32) {
         let codes = codes
         if isSymmetric {
-            let largest = max(low.magnitude, high.magnitude)
-            return (largest == 0 ? 1 : largest / Float(codes.upperBound), 0)
+            let scale = max(low.magnitude, high.magnitude) / Float(codes.upperBound)
+            return (scale > 0 ? scale : 1, 0)
         }
         let (low, high) = (min(low, 0), max(high, 0))
         let scale = (high - low) / Float(codes.upperBound - codes.lowerBound)
@@ -142,10 +150,29 @@ public struct Observer: Sendable, Hashable, Codable {
         self.axis = axis
     }
 
+    /// An observer of one range that goes on from it.
+    public init(_ rule: Rule, from range: ValueRange) {
+        self.init(rule)
+        if range.isValid { (low, high) = ([range.low], [range.high]) }
+    }
+
+    /// The only range; empty where nothing has been seen.
+    ///
+    /// - Precondition: there is no axis.
+    public var range: ValueRange {
+        require(axis == nil, "a range for each index of axis \(axis ?? 0)")
+        return low.isEmpty ? .empty : ValueRange(low: low[0], high: high[0])
+    }
+
     /// Takes a batch into account. An empty one changes nothing.
     public mutating func observe(_ x: Tensor) {
         guard x.count > 0 else { return }
         let (low, high) = x.extremes(axis: axis)
+        observe(low: low, high: high)
+    }
+
+    /// Takes a batch into account whose ranges are known.
+    public mutating func observe(low: [Float], high: [Float]) {
         guard !self.low.isEmpty else {
             (self.low, self.high) = (low, high)
             return
@@ -166,6 +193,7 @@ public struct Observer: Sendable, Hashable, Codable {
 extension Tensor {
     /// Lowest and highest value, of all or of each index of an axis.
     package func extremes(axis: Int?) -> (low: [Float], high: [Float]) {
+        guard axis != nil else { return extremesOfAll() }
         let (channels, inner) = channelLayout(axis: axis)
         var low = [Float](repeating: .infinity, count: channels)
         var high = [Float](repeating: -.infinity, count: channels)
@@ -178,6 +206,26 @@ extension Tensor {
             }
         }
         return (low, high)
+    }
+
+    // A range is found at every step for every site: eight elements at a time.
+    private func extremesOfAll() -> (low: [Float], high: [Float]) {
+        var low = SIMD8<Float>(repeating: .infinity)
+        var high = SIMD8<Float>(repeating: -.infinity)
+        let values = span
+        let whole = values.count / 8 * 8
+        for base in stride(from: 0, to: whole, by: 8) {
+            let x = SIMD8(
+                values[base], values[base + 1], values[base + 2], values[base + 3],
+                values[base + 4], values[base + 5], values[base + 6], values[base + 7])
+            low.replace(with: x, where: x .< low)
+            high.replace(with: x, where: x .> high)
+        }
+        for index in whole..<values.count {
+            low[0] = min(low[0], values[index])
+            high[0] = max(high[0], values[index])
+        }
+        return ([low.min()], [high.max()])
     }
 
     /// The number of channels along an axis, and how many elements of one lie side by side.

@@ -82,6 +82,19 @@ package struct TinyRun {
         try (data + Data(bytes)).write(to: URL(fileURLWithPath: path))
     }
 
+    /// What makes the recipe's student quantized in the middle of a pass.
+    package static let quantized = [quantize(from: "60%")]
+
+    /// What makes it quantized after its last step.
+    package static let quantizedAtTheEnd = [
+        quantize(from: "100%"), "stages.student.select=last", "stages.student.early_stop=~",
+    ]
+
+    private static func quantize(from: String) -> String {
+        "stages.student.quantize={weights: {bits: 8, per: channel}, activations: {bits: 8}, "
+            + "from: \(from)}"
+    }
+
     /// Two teachers, a student pruned in the first stage and locked in the second.
     package static let recipe = """
         name: tiny

@@ -26,7 +26,8 @@ struct Bench: ParsableCommand {
     func run() throws {
         if let threads { Machine.threads = threads }
         let meter = Meter(seconds: seconds)
-        let cases = ProductCases.all + StepCases.all + Int8Cases.all + KernelCases.all
+        let cases =
+            ProductCases.all + FloatCases.all + StepCases.all + Int8Cases.all + KernelCases.all
         if !json {
             print("\(Machine.report)\n")
             print(Measurement.header)

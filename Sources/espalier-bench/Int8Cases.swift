@@ -46,10 +46,7 @@ enum Int8Cases {
             table = Requantization(
                 bias: [Int32](repeating: 100, count: outputs),
                 scale: [Float](repeating: 1e-4, count: outputs), zeroPoint: 30)
-            window = esp_window(
-                height: 1, width: Int32(rows), channels: Int32(inputs), pitch: Int32(inputs),
-                out_height: 1, out_width: Int32(rows), kernel_height: 1, kernel_width: 1,
-                stride_y: 1, stride_x: 1, pad_top: 0, pad_left: 0, dilation_y: 1, dilation_x: 1)
+            window = .linear(rows: rows, channels: inputs)
         }
     }
 

@@ -89,6 +89,14 @@ enum KernelCases {
         "f32_im2col": { k, o in unsafe k.f32_im2col(o.window, o.a, 0, 256, o.y) },
         "f32_col2im": { k, o in unsafe k.f32_col2im(o.window, o.y, 0, 256, o.z) },
         "f32_max_pool": { k, o in unsafe k.f32_max_pool(o.window, o.a, o.y, o.integers) },
+        "u8_max_pool": { k, o in
+            unsafe UnsafeMutableRawPointer(o.a).withMemoryRebound(to: UInt8.self, capacity: count) {
+                a in
+                unsafe UnsafeMutableRawPointer(o.y).withMemoryRebound(
+                    to: UInt8.self, capacity: count
+                ) { unsafe k.u8_max_pool(o.window, a, $0, 64) }
+            }
+        },
         "f32_max_pool_gradient": { k, o in
             unsafe k.f32_max_pool_gradient(o.window, o.integers, o.b, o.z)
         },
@@ -132,8 +140,9 @@ enum KernelCases {
         },
     ]
 
-    // Measured as whole layers by `Int8Cases`.
+    // Measured as whole layers by `FloatCases` and `Int8Cases`.
     private static let layers = [
+        "f32_dense",
         "u8s8_dense", "u8s8_sparse_1x4", "u8s8_sparse_4x4", "u8_to_block", "u8_from_block",
     ]
 

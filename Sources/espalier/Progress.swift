@@ -34,8 +34,9 @@ final class Progress {
             lastShown = clock.now
             open(status(progress))
         case .epochEnded(let record): line(text(record))
+        case .quantized(let record): line(text(record))
         case .testOpened: line("\nreading the test part")
-        case .pruned, .writing, .stageEnded: break
+        case .pruned, .calibrated, .writing, .stageEnded: break
         }
         fflush(nil)
     }
@@ -87,6 +88,14 @@ final class Progress {
             text += "  \(duration(total * elapsed / done)) left"
         }
         return text + "  \(Machine.memoryInUse >> 20) MiB" + (record.isBest ? "  *" : "")
+    }
+
+    private func text(_ record: QuantizationRecord) -> String {
+        var text =
+            "  quantized after step \(record.step): \(record.parameters.count) weights, activations at "
+            + "\(record.sites.count) places"
+        if let accuracy = record.devAccuracy { text += "  dev \(fixed(100 * accuracy, 2)) %" }
+        return text
     }
 
     // Every figure of sparsity names what it is a share of.

@@ -60,6 +60,12 @@ import Testing
             try Network(
                 .convnet(channels: [4, 6], hidden: 5, dropout: 0.1), input: [8, 8, 3], classes: 10,
                 random: random), parameters: 10, buffers: 4)
+        expectComplete(QuantizationSite(.activations(bits: 8)), parameters: 0, buffers: 1)
+        expectComplete(
+            try Network(
+                .convnet(channels: [4, 6], hidden: 5, dropout: 0.1, isFolded: true),
+                input: [8, 8, 3], classes: 10, quantization: NetworkQuantization(), random: random),
+            parameters: 8, buffers: 4)
         expectComplete(
             try Network(.mlp(hidden: [7, 5], dropout: 0), input: [6], classes: 3, random: random),
             parameters: 6, buffers: 0)

@@ -1,10 +1,11 @@
 import CEspalierKernels
+import EspalierKernels
 import EspalierTensors
 import Testing
 
 /// Windows of all kinds: strides, dilations, padding beyond the kernel, and channels that are a
 /// group of more.
-private let windows: [esp_window] = {
+let windows: [esp_window] = {
     var result: [esp_window] = []
     for (index, channels) in [1, 2, 3, 15, 16, 17, 33].enumerated() {
         for (height, width, kernelY, kernelX, strideY, strideX, padY, padX, dilationY, dilationX)
@@ -32,17 +33,17 @@ private let windows: [esp_window] = {
 }()
 
 extension esp_window {
-    fileprivate var pixels: Int { Int(out_height) * Int(out_width) }
-    fileprivate var outputs: Int { pixels * Int(channels) }
-    fileprivate var depth: Int { Int(kernel_height) * Int(kernel_width) * Int(channels) }
+    var pixels: Int { Int(out_height) * Int(out_width) }
+    var outputs: Int { pixels * Int(channels) }
+    var depth: Int { Int(kernel_height) * Int(kernel_width) * Int(channels) }
 
     /// The image's floats: its last pixel ends with the group's channels, so that a step beyond
     /// them shows.
-    fileprivate var imageCount: Int {
+    var imageCount: Int {
         (Int(height) * Int(width) - 1) * Int(pitch) + Int(channels)
     }
 
-    fileprivate var text: String {
+    var text: String {
         "\(height)x\(width)x\(channels)/\(pitch), kernel \(kernel_height)x\(kernel_width), "
             + "stride \(stride_y)x\(stride_x), padding \(pad_top)x\(pad_left), "
             + "dilation \(dilation_y)x\(dilation_x)"
@@ -107,6 +108,15 @@ let windowKernelChecks: [String: KernelCheck] = [
                     )
                 }
                 unsafe expectTwins("max pool \(w.text)") { unsafe maxPool($0, w, image).y }
+                unsafe expectTwins("max pool without indices \(w.text)") { c in
+                    let (source, y) = (Guarded(image), Guarded<Float>(7, count: w.outputs))
+                    unsafe Kernels.maxPool(c, w, image: source.pointer, into: y.pointer)
+                    #expect(
+                        zip(y.values, unsafe maxPool(kernels(.scalar), w, image).y).allSatisfy {
+                            $0.bitPattern == $1.bitPattern || $0.isNaN && $1.isNaN
+                        })
+                    return y.values
+                }
             }
         }
     },

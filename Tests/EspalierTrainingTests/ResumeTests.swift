@@ -16,6 +16,8 @@ import Testing
     static func kind(_ event: RunEvent) -> String {
         switch event {
         case .pruned: "prune update"
+        case .calibrated: "calibration"
+        case .quantized: "quantized"
         case .writing(_, .opened): "write: empty file"
         case .writing(_, .wrote): "write: in the middle"
         case .writing(_, .synchronized): "write: before the rename"
@@ -30,31 +32,61 @@ import Testing
     }
 
     @Test func killedAnywhere() async throws {
+        try await expectSameBytes(set: TinyRun.quantized) { kinds in
+            // Two random moments of each kind, and the first write.
+            let counts = kinds.reduce(into: [:]) { $0[$1, default: 0] += 1 }
+            var moments: [Moment] = []
+            for (index, (kind, count)) in counts.sorted(by: { $0.key < $1.key }).enumerated()
+            where kind != "note" {
+                let drawn = RandomStream(seed: 11).child(UInt64(index)).integers(2, below: count)
+                moments += Set(drawn).sorted().map { Moment(kind: kind, number: $0) }
+            }
+            moments.append(Moment(kind: "write: in the middle", number: 0))
+            #expect(moments.contains { $0.kind == "prune update" })
+            return moments
+        }
+    }
+
+    /// Before, in and after the calibration, and in every part of the checkpoint right behind it.
+    @Test(arguments: [TinyRun.quantized, TinyRun.quantizedAtTheEnd])
+    func killedWhereTheNetworkIsQuantized(_ set: [String]) async throws {
+        try await expectSameBytes(set: set) { kinds in
+            let first = try #require(kinds.firstIndex(of: "calibration"))
+            let last = try #require(kinds.firstIndex(of: "quantized"))
+            let writes = kinds[first...last].filter { $0.hasPrefix("write") }
+            #expect(Set(writes).count == 4 && kinds[first...last].contains("calibration"))
+            let before = try #require(kinds[..<first].lastIndex(of: "step"))
+            let after = kinds[last...].firstIndex(of: "step") ?? kinds.indices.last ?? last
+            return (before...after).map { index in
+                Moment(
+                    kind: kinds[index],
+                    number: kinds[..<index].count { $0 == kinds[index] })
+            }
+        }
+    }
+
+    /// Compares runs that are killed at moments of a whole one, and resumed, with it.
+    private func expectSameBytes(
+        set: [String], killedAt choose: ([String]) throws -> [Moment]
+    ) async throws {
         let folder = NSTemporaryDirectory() + "espalier-kill-\(UUID().uuidString)"
         defer { try? FileManager.default.removeItem(atPath: folder) }
         let tiny = try TinyRun(in: folder)
-        var counts: [String: Int] = [:]
-        try tiny.run("whole", observe: { counts[Self.kind($0), default: 0] += 1 })
+        var kinds: [String] = []
+        try tiny.run("whole", set: set, observe: { kinds.append(Self.kind($0)) })
         let expected = try tiny.files("whole")
         #expect(expected.count >= 12)
-
-        // Two random moments of each kind, and the first and last write.
-        var moments: [Moment] = []
-        for (index, (kind, count)) in counts.sorted(by: { $0.key < $1.key }).enumerated()
-        where kind != "note" {
-            let drawn = RandomStream(seed: 11).child(UInt64(index)).integers(2, below: count)
-            moments += Set(drawn).sorted().map { Moment(kind: kind, number: $0) }
-        }
-        moments.append(Moment(kind: "write: in the middle", number: 0))
-        #expect(moments.contains { $0.kind == "prune update" })
-        for (index, moment) in moments.enumerated() {
+        for (index, moment) in try choose(kinds).enumerated() {
             let out = "killed\(index)"
             await #expect(processExitsWith: .signal(SIGKILL)) {
-                [folder = folder as String, moment = moment as Moment, out = out as String] in
+                [
+                    folder = folder as String, moment = moment as Moment, out = out as String,
+                    set = set as [String]
+                ] in
                 var seen = 0
                 let tiny = try TinyRun(in: folder)
                 try tiny.run(
-                    out,
+                    out, set: set,
                     observe: { event in
                         guard Self.kind(event) == moment.kind else { return }
                         if seen == moment.number { kill(getpid(), SIGKILL) }
@@ -62,17 +94,19 @@ import Testing
                     })
             }
             try tiny.run(
-                out, resumes: FileManager.default.fileExists(atPath: "\(folder)/\(out)/run.json"))
+                out, set: set,
+                resumes: FileManager.default.fileExists(atPath: "\(folder)/\(out)/run.json"))
             let got = try tiny.files(out).filter { !$0.key.hasSuffix(".part") }
             #expect(got.keys.sorted() == expected.keys.sorted(), "\(moment)")
             for (name, data) in expected { #expect(got[name] == data, "\(name) after \(moment)") }
         }
     }
 
-    @Test func askedToStop() throws {
+    @Test(arguments: [[], TinyRun.quantized, TinyRun.quantizedAtTheEnd])
+    func askedToStop(_ set: [String]) throws {
         try Fixtures.withFolder { folder in
             let tiny = try TinyRun(in: folder)
-            try tiny.run("whole")
+            try tiny.run("whole", set: set)
             var steps = 0
             var stops = 0
             var resumes = false
@@ -81,7 +115,7 @@ import Testing
                 steps = 0
                 do {
                     try tiny.run(
-                        "parts", resumes: resumes,
+                        "parts", set: set, resumes: resumes,
                         observe: { if case .stepped = $0 { steps += 1 } },
                         shouldStop: { steps >= 17 })
                     break
@@ -101,9 +135,9 @@ import Testing
             let before = Machine.threads
             defer { Machine.threads = before }
             Machine.threads = 1
-            try tiny.run("one")
+            try tiny.run("one", set: TinyRun.quantized)
             Machine.threads = 2
-            try tiny.run("two")
+            try tiny.run("two", set: TinyRun.quantized)
             #expect(try tiny.files("one") == tiny.files("two"))
         }
     }

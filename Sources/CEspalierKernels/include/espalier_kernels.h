@@ -44,6 +44,9 @@ typedef struct {
 
 typedef enum { ESP_OUT_U8 = 0, ESP_OUT_F32 = 1, ESP_OUT_S32 = 2 } esp_out;
 
+// The most taps that the window of a dense layer may have.
+enum { ESP_MAX_TAPS = 256 };
+
 // A dense INT8 layer: weights as [outputs / 64][taps * channels / 4][64][4], zeros where there is no output.
 typedef struct {
     const int8_t *weights;
@@ -62,6 +65,15 @@ typedef struct {
     const uint16_t *rows; // 1x4: the output of each row of each group
     esp_requantization out;
 } esp_int8_sparse;
+
+// A dense float layer: weights as [outputs / 64][taps * channels][64], zeros where there is no output.
+typedef struct {
+    const float *weights;
+    const float *bias; // padded to 64 outputs
+    const float *pad;  // one pixel outside the image: zeros, `channels` of them
+    int32_t outputs;
+    bool relu;
+} esp_f32_dense;
 
 // gain is 1 in the first step and 1 - dampening later.
 typedef struct {

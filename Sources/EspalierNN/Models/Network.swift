@@ -9,11 +9,13 @@ public struct Network: Layer {
     public let input: Shape
     /// The number of outputs.
     public let classes: Int
+    /// How its numbers become codes; nil for floats.
+    public let quantization: NetworkQuantization?
 
-    private let body: [(name: String, step: Step)]
+    let body: [(name: String, step: Step)]
     private let head: Linear
 
-    private enum Step: Sendable {
+    enum Step: Sendable {
         case layer(any Layer)
         case relu
         case dropout(Float)
@@ -22,23 +24,39 @@ public struct Network: Layer {
 
     /// A network with parameters drawn from `random`, each from a child of its own name.
     ///
-    /// - Throws: `ArchitectureError` where the input is too small for the layers, or the layers too large.
+    /// - Throws: `ArchitectureError` where the input is too small for the layers, the layers too large, or a network with
+    ///   norms would be quantized.
     public init(
-        _ architecture: Architecture, input: Shape, classes: Int, random: RandomStream
+        _ architecture: Architecture, input: Shape, classes: Int,
+        quantization: NetworkQuantization? = nil, random: RandomStream
     ) throws(ArchitectureError) {
         _ = try architecture.parameterCount(input: input, classes: classes)
         self.architecture = architecture
         self.input = input
         self.classes = classes
+        self.quantization = quantization
+        try quantization?.check()
         var body: [(String, Step)] = []
         var features: Int
+        // Before pooling, whose largest values keep their codes, and before dropout, whose factors have none.
+        func addSite(_ name: String) {
+            guard let quantization else { return }
+            let site = QuantizationSite(quantization.activations)
+            body.append((name + "_site", .layer(site)))
+        }
         func add(linear name: String, _ outputs: Int, dropout: Float) {
             let layer = Linear(inputs: features, outputs: outputs, random: random.child(name))
-            body += [(name, .layer(layer)), ("", .relu), ("", .dropout(dropout))]
+            body += [(name, .layer(layer)), ("", .relu)]
+            addSite(name)
+            body.append(("", .dropout(dropout)))
             features = outputs
         }
+        addSite("input")
         switch architecture {
         case .convnet(let channels, let hidden, let dropout, let isFolded):
+            guard isFolded || quantization == nil else {
+                throw ArchitectureError("norms are folded before a network is quantized")
+            }
             var (height, width, inputs) = (input[0], input[1], input[2])
             features = 0
             for (index, outputs) in channels.enumerated() {
@@ -50,7 +68,9 @@ public struct Network: Layer {
                 if !isFolded {
                     body.append(("norm\(index + 1)", .layer(BatchNorm(channels: outputs))))
                 }
-                body += [("", .relu), ("", .layer(MaxPool2D(kernel: 2)))]
+                body.append(("", .relu))
+                addSite(name)
+                body.append(("", .layer(MaxPool2D(kernel: 2))))
                 (height, width, inputs) = (height / 2, width / 2, outputs)
             }
             body.append(("", .flatten))
@@ -66,6 +86,9 @@ public struct Network: Layer {
         self.body = body
         head = Linear(
             inputs: features, outputs: classes, initializer: .uniform, random: random.child("head"))
+        for entry in ParameterSet(self).entries where entry.parameter.shape.rank >= 2 {
+            entry.parameter.quantization = quantization?.weights
+        }
     }
 
     public func callAsFunction(_ x: Value) -> Value {
@@ -86,39 +109,5 @@ public struct Network: Layer {
             if case .layer(let layer) = step, !name.isEmpty { visitor.visit(name, layer) }
         }
         visitor.visit("head", head)
-    }
-}
-
-extension Network {
-    /// The same function in evaluation mode without norms: each is folded into the convolution before it.
-    ///
-    /// Masks and their locks are kept; what is not folded is copied.
-    ///
-    /// - Throws: `ArchitectureError` where the network has no norms to fold.
-    public func folded() throws(ArchitectureError) -> Network {
-        guard case .convnet(let channels, let hidden, let dropout, false) = architecture else {
-            throw ArchitectureError("the network has no norms to fold")
-        }
-        let result = try Network(
-            .convnet(channels: channels, hidden: hidden, dropout: dropout, isFolded: true),
-            input: input, classes: classes, random: RandomStream(seed: 0))
-        let (own, target) = (ParameterSet(self), ParameterSet(result))
-        for entry in target.entries {
-            guard let source = own[entry.name] else { continue }
-            entry.parameter.assign(source.value)
-            if let mask = source.mask { entry.parameter.setMask(mask) }
-        }
-        for (name, step) in body {
-            guard case .layer(let layer) = step, let norm = layer as? BatchNorm else { continue }
-            let convolution = "conv" + name.dropFirst("norm".count)
-            guard let weight = own[convolution + ".weight"]?.value else { continue }
-            let folded = norm.folded(into: weight, bias: nil)
-            target[convolution + ".weight"]?.assign(folded.weight)
-            target[convolution + ".bias"]?.assign(folded.bias)
-        }
-        for entry in target.entries where own[entry.name]?.isMaskLocked ?? false {
-            entry.parameter.lockMask()
-        }
-        return result
     }
 }

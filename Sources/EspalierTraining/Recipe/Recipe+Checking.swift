@@ -31,12 +31,11 @@ extension Recipe {
             guard let network = network(for: stage, start: start?.network, data, problems) else {
                 continue
             }
-            shapes[stage.name.value] = network
+            let left = stage.quantization.flatMap { try? network.quantized($0.schemes) }
+            shapes[stage.name.value] = left ?? network
             let parameters = ParameterSet(network)
-            let steps = (data.train.count + stage.batch - 1) / stage.batch
-            stage.check(
-                names: parameters.entries.map(\.name), parameters: parameters, stepsPerEpoch: steps,
-                problems)
+            stage.check(network, StageTime(stage, examples: data.train.count), problems)
+            stage.checkStart(network, problems)
             let own = Set(parameters.entries.map(\.name))
             var carried = stage.startFrom.flatMap { masked[$0.value] } ?? start?.masked ?? []
             carried = carried.filter {
@@ -79,10 +78,16 @@ extension Recipe {
         let named = stage.model.flatMap { models[$0.value] }
         guard let architecture = named ?? start?.architecture else { return nil }
         let position = stage.model?.position ?? stage.startFrom?.position ?? stage.name.position
+        if let from = stage.startFrom, stage.model != nil, start?.quantization != nil {
+            problems.add(
+                "'\(from.value)' is quantized, which its own architecture is made for; "
+                    + "leave out 'model'", at: position)
+            return nil
+        }
         do {
             let network = try Network(
                 architecture, input: data.input, classes: data.classes,
-                random: RandomStream(seed: seed))
+                quantization: start?.quantization, random: RandomStream(seed: seed))
             if let start { checkShapes(of: stage, network, start, position, problems) }
             return network
         } catch {

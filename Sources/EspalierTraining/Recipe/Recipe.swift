@@ -82,13 +82,15 @@ public struct Recipe: Sendable {
         public var distillation: Distillation?
         /// Parameters that keep their value.
         public var frozen: [Located<String>]
+        /// Training with codes for weights and activations, from some step on.
+        public var quantization: Quantization?
         /// How often the state is saved within an epoch; it is always saved at its end.
         public var checkpointEvery: StepSpan?
     }
 
     /// Which network a stage leaves.
     public enum Selection: String, Sendable, CaseIterable {
-        /// That of the best pass on the dev part, once pruning has ended.
+        /// That of the best pass on the dev part, once pruning has ended and the network is quantized.
         case best
         /// That of the last pass.
         case last
@@ -144,6 +146,16 @@ public struct Recipe: Sendable {
         public var only: [Located<String>]?
         /// Where the rate's schedule goes back to when pruning has ended.
         public var rewindRate: StepSpan?
+    }
+
+    /// Quantization during the stage.
+    public struct Quantization: Sendable {
+        /// The place of the entry.
+        public var position: RecipePosition
+        /// How numbers become codes.
+        public var schemes: NetworkQuantization
+        /// The step before which the network is quantized; at the stage's end nothing is trained afterwards.
+        public var begin: StepSpan
     }
 
     /// A teacher and its share of the loss.

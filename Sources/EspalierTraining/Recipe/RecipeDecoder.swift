@@ -65,6 +65,11 @@ final class RecipeFields {
         return node
     }
 
+    /// The place of a field's value; that of the mapping where there is no such field.
+    func position(of key: String) -> RecipePosition {
+        fields.first { $0.key == key }?.value.position ?? position
+    }
+
     /// Reports keys that nobody asked for.
     func finish() {
         for field in fields where !asked.contains(field.key) {
@@ -181,10 +186,9 @@ final class RecipeFields {
         _ key: String, _ value: Value, in range: ClosedRange<Value>
     ) -> Value? {
         if range.contains(value) { return value }
-        let position = fields.first { $0.key == key }?.value.position ?? position
         problems.add(
             "'\(key)' must be from \(range.lowerBound) to \(range.upperBound), not \(value)",
-            at: position)
+            at: position(of: key))
         return nil
     }
 }

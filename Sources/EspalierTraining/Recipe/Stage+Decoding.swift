@@ -56,6 +56,7 @@ extension Recipe.Stage {
         }
         distillation = fields.node("distill").flatMap { Recipe.Distillation($0, problems) }
         frozen = fields.strings("freeze") ?? []
+        quantization = fields.node("quantize").map { Recipe.Quantization($0, problems) }
         checkpointEvery = fields.span("checkpoint_every")
         fields.finish()
         guard let name else { return nil }

@@ -26,6 +26,8 @@ struct StageState: Codable, Equatable {
     var logBytes = 0
     /// Steps behind the network that the stage started from.
     var stepsBefore = 0
+    /// The step before which the network was quantized and the optimizer began anew.
+    var quantizedAt: Int?
     /// Whether the stage has left its network.
     var isComplete = false
 

@@ -16,6 +16,8 @@ public struct NetworkFile: Sendable {
         public var version = 1
         /// What it is made of.
         public var architecture: Architecture
+        /// How its numbers become codes; nil, and not written, for floats.
+        public var quantization: NetworkQuantization?
         /// The shape of one example.
         public var input: [Int]
         /// The number of outputs.
@@ -106,7 +108,7 @@ public struct NetworkFile: Sendable {
             }
             network = try Network(
                 description.architecture, input: input, classes: description.classes,
-                random: RandomStream(seed: 0))
+                quantization: description.quantization, random: RandomStream(seed: 0))
         } catch let error as FileError {
             throw error
         } catch {
@@ -129,6 +131,11 @@ public struct NetworkFile: Sendable {
         }
         for (name, buffer) in set.buffers {
             buffer.value = try tensor(name, in: file, shape: buffer.value.shape)
+        }
+        for (name, site) in network.sites where site.parameters == nil {
+            throw FileError(
+                path: file.path,
+                "the range of '\(name)' is \(site.movingRange.low) to \(site.movingRange.high)")
         }
         return (network, description)
     }

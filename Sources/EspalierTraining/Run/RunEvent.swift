@@ -10,6 +10,10 @@ public enum RunEvent: Sendable {
     case stepped(StepProgress)
     /// Masks were chosen anew for one parameter.
     case pruned(parameter: String, step: Int)
+    /// Ranges were found on one more batch, before the network is quantized.
+    case calibrated(batch: Int, of: Int)
+    /// The network was replaced by its quantized form.
+    case quantized(QuantizationRecord)
     /// A pass over the data is done.
     case epochEnded(EpochRecord)
     /// A file is being written.
@@ -100,6 +104,34 @@ public struct EpochRecord: Sendable, Encodable {
     public var devLoss: Double?
     /// Whether it is the best pass so far.
     public var isBest: Bool
+}
+
+/// A network that was quantized: a line of the log.
+public struct QuantizationRecord: Sendable, Encodable {
+    /// The kind of line in the log.
+    public var event = "quantized"
+    /// The stage's name.
+    public var stage: String
+    /// Steps done in the stage.
+    public var step: Int
+    /// The weights that have codes.
+    public var parameters: [String]
+    /// The places where activations have codes, with the ranges that calibration found.
+    public var sites: [Site]
+    /// Share of the dev part that the network classifies, before any further step.
+    public var devAccuracy: Double?
+    /// Mean cross-entropy on the dev part.
+    public var devLoss: Double?
+
+    /// A place where activations have codes.
+    public struct Site: Sendable, Encodable {
+        /// Its name.
+        public var name: String
+        /// The lowest value.
+        public var low: Double
+        /// The highest.
+        public var high: Double
+    }
 }
 
 /// Hears of everything as it happens, on the run's own thread.

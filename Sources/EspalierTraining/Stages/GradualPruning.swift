@@ -19,22 +19,20 @@ struct GradualPruning {
     }
 
     init(
-        _ pruning: Recipe.Pruning, _ set: ParameterSet, stepsPerEpoch: Int, steps: Int,
-        random: RandomStream
+        _ pruning: Recipe.Pruning, _ set: ParameterSet, _ time: StageTime, random: RandomStream
     ) {
-        rule = GradualPruning.rule(pruning, stepsPerEpoch: stepsPerEpoch, steps: steps)
+        rule = GradualPruning.rule(pruning, time)
         entries = GradualPruning.candidates(pruning, in: set)
         selection = pruning.selection
         self.random = random
     }
 
     /// When the sparsity rises.
-    static func rule(_ pruning: Recipe.Pruning, stepsPerEpoch: Int, steps: Int) -> CubicSparsity {
-        func at(_ span: StepSpan) -> Int { span.steps(perEpoch: stepsPerEpoch, total: steps) }
-        let begin = at(pruning.begin)
+    static func rule(_ pruning: Recipe.Pruning, _ time: StageTime) -> CubicSparsity {
+        let begin = time.at(pruning.begin)
         return CubicSparsity(
             initial: pruning.initial, final: pruning.target, begin: begin,
-            end: max(at(pruning.end), begin), every: max(at(pruning.every), 1))
+            end: max(time.at(pruning.end), begin), every: max(time.at(pruning.every), 1))
     }
 
     /// Chooses the masks for a step anew where it is an update; weights and optimizer state follow.

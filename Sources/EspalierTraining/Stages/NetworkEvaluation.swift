@@ -14,6 +14,7 @@ public struct NetworkEvaluation: Sendable, CustomStringConvertible {
     public let loss: Double
     private let file: String
     private let sparsity: SparsityCount
+    private let quantization: NetworkQuantization?
 
     /// Runs the network of a file over a part of a data set.
     ///
@@ -57,6 +58,7 @@ public struct NetworkEvaluation: Sendable, CustomStringConvertible {
         (correct, count, loss) = (result.correct, result.count, result.loss)
         self.file = file
         sparsity = SparsityCount(ParameterSet(saved.network))
+        quantization = saved.network.quantization
     }
 
     public var description: String {
@@ -66,11 +68,16 @@ public struct NetworkEvaluation: Sendable, CustomStringConvertible {
             ? "dense"
             : String(format: "%.2f %%", 100 * sparsity.share)
                 + " of \(sparsity.total) weights of masked parameters pruned"
+        let numbers = quantization.map { schemes in
+            "\nnumbers   weights of \(schemes.weights.bits) bits, "
+                + (schemes.weights.axis == nil ? "one scale a tensor" : "one scale an output")
+                + "; activations of \(schemes.activations.bits) bits"
+        }
         return """
             \(file)
             accuracy  \(accuracy) (\(correct) of \(count))
             loss      \(String(format: "%.4f", loss))
-            sparsity  \(masked)
+            sparsity  \(masked)\(numbers ?? "")
             """
     }
 }

@@ -2,9 +2,10 @@ import EspalierNN
 
 extension Recipe.Stage {
     /// Checks all that can be known once the network is there.
-    func check(
-        names: [String], parameters: ParameterSet, stepsPerEpoch: Int, _ problems: RecipeProblems
-    ) {
+    func check(_ network: Network, _ time: StageTime, _ problems: RecipeProblems) {
+        let parameters = ParameterSet(network)
+        // Patterns may still name norms that were folded.
+        let names = parameters.entries.map(\.name) + network.foldedNames.map(\.before)
         frozen.check(against: names + parameters.buffers.map(\.name), "'freeze'", problems)
         for pattern in optimizer.decay.except
         where !names.contains(where: { NamePattern(pattern).matches($0) }) {
@@ -13,13 +14,56 @@ extension Recipe.Stage {
                     + suggestion(for: pattern, among: names),
                 at: name.position)
         }
-        let total = stepsPerEpoch * epochs
-        let rise = warmup.steps(perEpoch: stepsPerEpoch, total: total)
-        if rise >= total {
+        let rise = time.at(warmup)
+        if rise >= time.steps {
             problems.add(
-                "'warmup' takes \(rise) steps, the stage ends after \(total)", at: name.position)
+                "'warmup' takes \(rise) steps, the stage ends after \(time.steps)",
+                at: name.position)
         }
-        guard let pruning else { return }
+        if let quantization { check(quantization, time, problems) }
+        if let pruning { check(pruning, names, parameters, time, problems) }
+    }
+
+    /// Checks the network that the stage begins with.
+    func checkStart(_ network: Network, _ problems: RecipeProblems) {
+        guard let quantization, network.quantization != nil else { return }
+        problems.add(
+            "'\(startFrom?.value ?? "")' is quantized already and stays so; leave out 'quantize'",
+            at: quantization.position)
+    }
+
+    private func check(
+        _ quantization: Recipe.Quantization, _ time: StageTime, _ problems: RecipeProblems
+    ) {
+        let begin = time.at(quantization.begin)
+        func fault(_ message: String) { problems.add(message, at: quantization.position) }
+        if begin > time.steps {
+            fault("'quantize' begins at step \(begin), the stage ends after \(time.steps)")
+        }
+        if begin == time.steps, selection != .last {
+            fault(
+                "a network that is quantized at the stage's end is not trained further, so there is no "
+                    + "best pass of it; say `select: last`")
+        }
+        if begin == time.steps, patience != nil {
+            fault(
+                "'early_stop' counts passes of the quantized network; quantized at the stage's end, "
+                    + "it has none")
+        }
+        if let pruning {
+            let end = GradualPruning.rule(pruning, time).end
+            if end >= begin {
+                fault(
+                    "pruning ends at step \(end), 'quantize' begins at step \(begin); "
+                        + "it must begin later")
+            }
+        }
+    }
+
+    private func check(
+        _ pruning: Recipe.Pruning, _ names: [String], _ parameters: ParameterSet, _ time: StageTime,
+        _ problems: RecipeProblems
+    ) {
         pruning.except.check(against: names, "'except'", problems)
         pruning.only?.check(against: names, "'only'", problems)
         let candidates = GradualPruning.candidates(pruning, in: parameters)
@@ -33,22 +77,21 @@ extension Recipe.Stage {
                     + "\(entry.parameter.shape) [outputs, ..., inputs]; add it to 'except'",
                 at: pruning.position)
         }
-        let rule = GradualPruning.rule(pruning, stepsPerEpoch: stepsPerEpoch, steps: total)
-        func at(_ span: StepSpan) -> Int { span.steps(perEpoch: stepsPerEpoch, total: total) }
-        if at(pruning.begin) > at(pruning.end) {
+        let rule = GradualPruning.rule(pruning, time)
+        if time.at(pruning.begin) > time.at(pruning.end) {
             problems.add("'during' ends before it begins", at: pruning.position)
         }
-        if let rewind = pruning.rewindRate, at(rewind) > rule.end {
+        if let rewind = pruning.rewindRate, time.at(rewind) > rule.end {
             problems.add(
-                "'rewind_rate' goes to step \(at(rewind)), pruning ends at \(rule.end)",
+                "'rewind_rate' goes to step \(time.at(rewind)), pruning ends at \(rule.end)",
                 at: pruning.position)
         }
         for entry in candidates where frozen.match(entry.name) {
             problems.add("'\(entry.name)' is frozen and cannot be pruned", at: pruning.position)
         }
-        if rule.end >= total {
+        if rule.end >= time.steps {
             problems.add(
-                "pruning would end at step \(rule.end), the stage ends after \(total)",
+                "pruning would end at step \(rule.end), the stage ends after \(time.steps)",
                 at: pruning.position)
         }
     }
@@ -56,10 +99,13 @@ extension Recipe.Stage {
 
 extension Recipe.OptimizerChoice {
     /// The rule at its first step, with what each parameter has for itself.
-    func make(for parameters: ParameterSet) -> any Optimizer {
+    func make(for network: Network) -> any Optimizer {
         var options: [String: ParameterOptions] = [:]
-        for entry in parameters.entries
-        where decay.except.contains(where: { NamePattern($0).matches(entry.name) }) {
+        let patterns = decay.except.map { NamePattern($0) }
+        for entry in ParameterSet(network).entries
+        where network.names(of: entry.name).contains(where: { name in
+            patterns.contains { $0.matches(name) }
+        }) {
             options[entry.name] = ParameterOptions(weightDecay: 0)
         }
         switch self {

@@ -28,9 +28,11 @@ struct StageStart {
         guard let architecture = named ?? start?.description.architecture else {
             throw fail("the stage has neither model nor start", at: stage.name.position)
         }
+        let quantization = start?.description.quantization
         do {
             network = try Network(
-                architecture, input: data.input, classes: data.classes, random: random)
+                architecture, input: data.input, classes: data.classes, quantization: quantization,
+                random: random)
         } catch {
             throw fail("\(error)", at: stage.model?.position ?? stage.name.position)
         }

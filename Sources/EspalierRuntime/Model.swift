@@ -1,0 +1,148 @@
+package import CEspalierKernels
+package import EspalierGraph
+import EspalierKernels
+package import EspalierTensors
+import Synchronization
+
+/// A network that runs: a graph with its weights as the kernels want them.
+///
+/// Any number of threads may call it at once. Results depend on each example alone: not on the batch, nor on the number
+/// of threads; integer layers give the same bits on every instruction set.
+public final class Model: Sendable {
+    package let graph: Graph
+    /// The extents of one example.
+    public let inputExtents: [Int]
+    /// The extents of the result for one example.
+    public let outputExtents: [Int]
+    private let packed = PackedLayers()
+    private let largestColumn: Int
+    private let plans = Mutex<[Int: Plan]>([:])
+    private let arenas = Mutex<[PackedBuffer]>([])
+
+    /// Bytes of a column's values, so that they stay in the second-level cache.
+    private static let columnBytes = 512 << 10
+
+    /// A model of a graph.
+    ///
+    /// - Throws: `GraphError` where this runtime cannot run it.
+    package init(_ graph: Graph) throws(GraphError) {
+        self.graph = graph
+        inputExtents = Array(graph.input.example)
+        outputExtents = Array(try graph.outputExample())
+        let one = try Planner.plan(graph, capacity: 1, packed: packed)
+        largestColumn = min(max(Model.columnBytes / max(one.bytes, 1), 1), 64)
+        plans.withLock { $0[1] = one }
+    }
+
+    /// Elements of one example.
+    public var inputCount: Int { inputExtents.reduce(1, *) }
+    /// Elements of the result for one example.
+    public var outputCount: Int { outputExtents.reduce(1, *) }
+
+    /// The results for a batch, example after example, row-major.
+    ///
+    /// - Throws: `ModelError` where the input is not a whole number of examples.
+    public func run(_ input: [Float]) throws(ModelError) -> [Float] {
+        guard inputCount > 0, input.count % inputCount == 0 else {
+            throw ModelError(
+                "\(input.count) values are no whole number of examples of \(inputExtents)")
+        }
+        let batch = input.count / inputCount
+        return unsafe [Float](unsafeUninitializedCapacity: batch * outputCount) { result, count in
+            count = batch * outputCount
+            guard let result = result.baseAddress else { return }
+            unsafe input.withUnsafeBufferPointer { input in
+                guard let input = input.baseAddress else { return }
+                unsafe run(input, batch: batch, into: result)
+            }
+        }
+    }
+
+    /// The result for a batch [N, ...].
+    ///
+    /// - Parameter isa: The instruction set to use; one that this CPU has.
+    /// - Precondition: its examples have the input's extents.
+    package func run(_ input: Tensor, isa: ISA = .current) -> Tensor {
+        require(
+            Array(input.shape.dropFirst()) == inputExtents,
+            "a batch \(input.shape) for examples of \(inputExtents)")
+        let batch = input.shape[0]
+        return unsafe Tensor(Shape([batch] + outputExtents)) { result in
+            unsafe input.reading { unsafe run($0, batch: batch, into: result, isa: isa) }
+        }
+    }
+
+    /// The same without copies: `batch` examples at `input` to as many results at `result`.
+    package func run(
+        _ input: UnsafePointer<Float>, batch: Int, into result: UnsafeMutablePointer<Float>,
+        isa: ISA = .current
+    ) {
+        guard batch > 0, let table = unsafe KernelTable.table(for: isa) else { return }
+        let plan = plan(for: batch)
+        let columns = (batch + plan.capacity - 1) / plan.capacity
+        let kernels = unsafe table.pointee
+        ThreadPool.shared.forEachChunk(columns) { column in
+            let first = column * plan.capacity
+            let arena = takeArena(plan.bytes)
+            unsafe plan.run(
+                input + first * plan.inputCount, count: min(plan.capacity, batch - first),
+                into: result + first * plan.outputCount, arena: arena, kernels: kernels)
+            arenas.withLock { $0.append(arena) }
+        }
+    }
+
+    /// The value of every node for a batch, column after column, on this thread.
+    ///
+    /// - Parameter kernels: Others than the current ones, to see what a fault in them does.
+    package func trace(
+        _ input: Tensor, kernels: esp_kernels? = nil,
+        _ observe: (_ first: Int, _ operand: Graph.Operand, NodeValue) -> Void
+    ) {
+        let batch = input.shape[0]
+        let plan = plan(for: batch)
+        let kernels = unsafe kernels ?? KernelTable.current
+        var result = [Float](repeating: 0, count: batch * plan.outputCount)
+        unsafe input.reading { input in
+            unsafe result.withUnsafeMutableBufferPointer { result in
+                guard let result = result.baseAddress else { return }
+                for first in stride(from: 0, to: batch, by: plan.capacity) {
+                    let arena = takeArena(plan.bytes)
+                    unsafe plan.run(
+                        input + first * plan.inputCount, count: min(plan.capacity, batch - first),
+                        into: result + first * plan.outputCount, arena: arena, kernels: kernels,
+                        observes: true
+                    ) { observe(first, $0, $1) }
+                }
+            }
+        }
+    }
+
+    /// The plan for columns of a batch: the largest that fits the cache, or the next power of two for a small batch.
+    package func plan(for batch: Int) -> Plan {
+        var capacity = 1
+        while capacity < min(batch, largestColumn) { capacity *= 2 }
+        capacity = min(capacity, largestColumn)
+        return plans.withLock { plans in
+            if let plan = plans[capacity] { return plan }
+            guard let plan = try? Planner.plan(graph, capacity: capacity, packed: packed) else {
+                fatalError("a graph that could be planned cannot be planned")
+            }
+            plans[capacity] = plan
+            return plan
+        }
+    }
+
+    private func takeArena(_ bytes: Int) -> PackedBuffer {
+        let free = arenas.withLock { arenas in
+            arenas.lastIndex { $0.count >= bytes }.map { arenas.remove(at: $0) }
+        }
+        return free ?? PackedBuffer(count: bytes)
+    }
+}
+
+/// A model that cannot be read or run.
+public struct ModelError: Error, CustomStringConvertible {
+    public let description: String
+
+    package init(_ description: String) { self.description = description }
+}

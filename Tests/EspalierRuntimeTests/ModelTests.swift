@@ -1,0 +1,152 @@
+import CEspalierKernels
+import EspalierEngine
+import EspalierGraph
+import EspalierNN
+import EspalierRuntime
+import EspalierTensors
+import EspalierTraining
+import Testing
+
+@Suite("Models that run") struct ModelTests {
+    private static let networks: [(Architecture, Shape)] = [
+        (.convnet(channels: [8, 12], hidden: 20, dropout: 0.2), [8, 8, 1]),
+        (.convnet(channels: [5], hidden: 0, dropout: 0), [6, 7, 3]),
+        (.mlp(hidden: [33, 17], dropout: 0.1), [4, 4, 2]),
+    ]
+
+    @Test("A network of floats gives what its tape gives", arguments: 0..<3)
+    func floats(index: Int) throws {
+        let (architecture, input) = Self.networks[index]
+        let network = try Network(
+            architecture, input: input, classes: 5, random: RandomStream(seed: 3))
+        for (number, buffer) in ParameterSet(network).buffers.enumerated() {
+            let random = RandomStream(seed: UInt64(number))
+            buffer.buffer.value = Tensor(
+                random.uniform(buffer.buffer.value.count).map { $0 + 0.5 },
+                shape: buffer.buffer.value.shape)
+        }
+        let model = try Model(network.graph())
+        let x = examples(9, input)
+        let (own, tape) = (model.run(x), evaluated(network, x))
+        #expect(own.shape == tape.shape)
+        for (a, b) in zip(own.elements, tape.elements) { #expect(abs(a - b) < 1e-4 * (1 + abs(b))) }
+    }
+
+    @Test("A network of integers gives the tape's codes, layer by layer", arguments: [false, true])
+    func integers(masks: Bool) throws {
+        let network = QuantizedConvnet(seed: 5, masks: masks)
+        let graph = try network.recordedGraph(example: [8, 8, 1]).folded()
+        // Everything is fused: the layers, and what has no weights.
+        #expect(
+            graph.nodes.map(\.name)
+                == ["conv1", "max_pool2d1", "conv2", "reshape1", "hidden", "head"])
+        let model = try Model(graph)
+        #expect(
+            model.plan(for: 64).steps.map(\.name) == [
+                "quantize", "conv1", "max_pool2d1", "conv2", "hidden", "head",
+            ])
+        let x = examples(50, [8, 8, 1])
+        let comparison = unsafe LayerComparison.of(network, model, x)
+        for layer in comparison where layer.isCodes {
+            #expect(layer.withinOne == layer.count, "\(layer)")
+            // Biases are whole numbers of sums here, so that a value near a border may fall on the other side.
+            #expect(Double(layer.equal) >= 0.99 * Double(layer.count), "\(layer)")
+        }
+        #expect(comparison.count == 7)
+        let (own, tape) = (model.run(x).elements, evaluated(network, x).elements)
+        for (a, b) in zip(own, tape) { #expect(abs(a - b) < 0.05) }
+    }
+
+    @Test("Results do not depend on batch, threads or instruction set")
+    func sameBits() throws {
+        let x = examples(64, [8, 8, 1])
+        let network = try Network(
+            Self.networks[0].0, input: [8, 8, 1], classes: 5, random: RandomStream(seed: 3))
+        let graphs = [
+            try QuantizedConvnet(seed: 5).recordedGraph(example: [8, 8, 1]).folded(),
+            try QuantizedConvnet(seed: 6, masks: true).recordedGraph(example: [8, 8, 1]).folded(),
+            try network.graph(),
+        ]
+        for graph in graphs {
+            let model = try Model(graph)
+            let whole = model.run(x).elements
+            let width = model.outputCount
+            for isa in ISA.available {
+                for batch in [1, 7, 64] {
+                    var parts: [Float] = []
+                    for first in stride(from: 0, to: 64, by: batch) {
+                        let count = min(batch, 64 - first)
+                        let part = Tensor(
+                            Array(x.elements[first * 64..<(first + count) * 64]),
+                            shape: [count, 8, 8, 1])
+                        parts += model.run(part, isa: isa).elements
+                    }
+                    let differs = whole.indices.filter { whole[$0] != parts[$0] }
+                    #expect(
+                        differs.isEmpty,
+                        "\(isa), batch \(batch): example \((differs.first ?? 0) / width)")
+                }
+            }
+        }
+        let model = try Model(graphs[1])
+        let many = examples(1000, [8, 8, 1])
+        let before = ThreadPool.shared.width
+        defer { ThreadPool.shared.width = before }
+        ThreadPool.shared.width = 1
+        let one = model.run(many)
+        ThreadPool.shared.width = 2
+        #expect(model.run(many).isIdentical(to: one))
+    }
+
+    @Test("A planted rounding fault is found, and its layer named")
+    func plantedFault() throws {
+        let network = QuantizedConvnet(seed: 5)
+        let model = try Model(network.recordedGraph(example: [8, 8, 1]).folded())
+        let x = examples(50, [8, 8, 1])
+        // Codes rounded down instead of to the nearest.
+        let faulty: esp_kernels = {
+            var kernels = unsafe KernelTable.current
+            unsafe kernels.u8s8_dense = { window, layer, image, first, count, kind, y, pitch in
+                let plain = unsafe KernelTable.current
+                guard kind == ESP_OUT_U8, let window = unsafe window, let layer = unsafe layer
+                else {
+                    unsafe plain.u8s8_dense(window, layer, image, first, count, kind, y, pitch)
+                    return
+                }
+                let outputs = unsafe Int(layer.pointee.out.outputs)
+                var sums = [Int32](repeating: 0, count: count * outputs)
+                unsafe sums.withUnsafeMutableBytes {
+                    unsafe plain.u8s8_dense(
+                        window, layer, image, first, count, ESP_OUT_S32, $0.baseAddress, outputs)
+                }
+                let out = unsafe layer.pointee.out
+                for pixel in 0..<count {
+                    for output in 0..<outputs {
+                        let sum = Float(sums[pixel * outputs + output])
+                        let scaled = unsafe (sum * out.scale[output]).rounded(.down)
+                        let code = unsafe min(
+                            max(Int32(scaled) + out.zero_point, out.low), out.high)
+                        unsafe y?.storeBytes(
+                            of: UInt8(code), toByteOffset: pixel * pitch + output, as: UInt8.self)
+                    }
+                }
+            }
+            return unsafe kernels
+        }()
+        let comparison = unsafe LayerComparison.of(network, model, x, kernels: faulty)
+        let bad = comparison.first { Double($0.equal) < 0.99 * Double($0.count) }
+        #expect(bad?.name == "conv1")
+        #expect(bad?.firstDifference != nil)
+    }
+
+    @Test("A batch that is no whole number of examples is refused; an empty one is empty")
+    func batches() throws {
+        let model = try Model(
+            Network(
+                .mlp(hidden: [3], dropout: 0), input: [4], classes: 2, random: RandomStream(seed: 1)
+            ).graph())
+        #expect(throws: ModelError.self) { try model.run([Float](repeating: 0, count: 5)) }
+        #expect(try model.run([]).isEmpty)
+        #expect(try model.run([1, 2, 3, 4]).count == 2)
+    }
+}
