@@ -107,7 +107,7 @@ let package = Package(
                 "EspalierCodec", "EspalierGraph", "EspalierEngine", "EspalierNN",
                 "EspalierKernels", "EspalierTensors", "EspalierTesting",
             ],
-            exclude: ["container-1.0.hex"], swiftSettings: settings),
+            exclude: ["container-1.0.hex", "graph-1.0.hex"], swiftSettings: settings),
         tests("EspalierDataTests", ["EspalierData", "EspalierTensors"]),
         tests(
             "EspalierTrainingTests",
