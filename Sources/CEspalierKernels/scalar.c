@@ -342,6 +342,10 @@ static int32_t dot4(const uint8_t *x, int32_t value) {
     return x[0] * weights[0] + x[1] * weights[1] + x[2] * weights[2] + x[3] * weights[3];
 }
 
+static size_t place(const esp_int8_sparse *layer, size_t index) {
+    return layer->places ? layer->places[index] : index * 256;
+}
+
 static void KERNEL(u8s8_sparse_1x4)(const esp_int8_sparse *layer, const uint8_t *x, uint8_t *scratch, uint8_t *y) {
     (void)scratch;
     const uint16_t *index = layer->indices;
@@ -352,7 +356,7 @@ static void KERNEL(u8s8_sparse_1x4)(const esp_int8_sparse *layer, const uint8_t 
             for (size_t t = 0; t < 64; t++) {
                 int32_t acc = 0;
                 for (size_t j = 0; j < layer->lengths[g]; j++)
-                    acc += dot4(x + index[4 * j + r] * 256u + t * 4, value[4 * j + r]);
+                    acc += dot4(x + place(layer, index[4 * j + r]) + t * 4, value[4 * j + r]);
                 y[n / 4 * 256 + t * 4 + n % 4] = (uint8_t)quantize(&layer->out, acc, n);
             }
         }
@@ -369,7 +373,7 @@ static void KERNEL(u8s8_sparse_4x4)(const esp_int8_sparse *layer, const uint8_t 
             for (size_t t = 0; t < 64; t++) {
                 int32_t acc = 0;
                 for (size_t j = 0; j < layer->lengths[g]; j++)
-                    acc += dot4(x + index[j] * 256u + t * 4, value[4 * j + r]);
+                    acc += dot4(x + place(layer, index[j]) + t * 4, value[4 * j + r]);
                 y[g * 256 + t * 4 + r] = (uint8_t)quantize(&layer->out, acc, 4 * g + r);
             }
         index += layer->lengths[g];
@@ -385,6 +389,20 @@ static void KERNEL(u8_to_block)(const uint8_t *rows, size_t pitch, size_t tokens
 static void KERNEL(u8_from_block)(const uint8_t *block, size_t tokens, size_t inputs, uint8_t *rows, size_t pitch) {
     for (size_t t = 0; t < tokens; t++)
         for (size_t k = 0; k < inputs; k++) rows[t * pitch + k] = block[k / 4 * 256 + t * 4 + k % 4];
+}
+
+static void KERNEL(u8_to_planes)(const esp_window *w, const uint8_t *image, uint8_t pad, size_t width,
+                                 size_t positions, uint8_t *planes) {
+    size_t channels = (size_t)w->channels;
+    for (int32_t y = 0; y < esp_planes_height(w); y++)
+        for (int32_t x = 0; x < (int32_t)width; x++)
+            for (size_t c = 0; c < (channels + 3) / 4 * 4; c++) {
+                int32_t row = y - w->pad_top, column = x - w->pad_left;
+                bool inside = row >= 0 && row < w->height && column >= 0 && column < w->width && c < channels;
+                size_t position = (size_t)y * width + (size_t)x;
+                planes[(c / 4 * positions + position) * 4 + c % 4] =
+                    inside ? image[((size_t)row * (size_t)w->width + (size_t)column) * (size_t)w->pitch + c] : pad;
+            }
 }
 
 #include "table.inc"

@@ -40,4 +40,9 @@ static inline esp_range esp_taps_inside(int32_t o, int32_t stride, int32_t pad, 
     return r;
 }
 
+// The rows that a window of stride 1 slides over.
+static inline int32_t esp_planes_height(const esp_window *w) {
+    return w->out_height + w->dilation_y * (w->kernel_height - 1);
+}
+
 static inline size_t esp_out_pixels(const esp_window *w) { return (size_t)w->out_height * (size_t)w->out_width; }

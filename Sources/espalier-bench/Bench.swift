@@ -27,7 +27,8 @@ struct Bench: ParsableCommand {
         if let threads { Machine.threads = threads }
         let meter = Meter(seconds: seconds)
         let cases =
-            ProductCases.all + FloatCases.all + StepCases.all + Int8Cases.all + KernelCases.all
+            ProductCases.all + FloatCases.all + StepCases.all + Int8Cases.all
+            + ConvolutionCases.all + KernelCases.all
         if !json {
             print("\(Machine.report)\n")
             print(Measurement.header)

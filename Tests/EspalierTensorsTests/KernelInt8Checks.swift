@@ -4,18 +4,18 @@ import EspalierTensors
 import Testing
 
 /// Random codes, the same for the same arguments; extremes are frequent, so that saturation would show.
-private func codes(_ count: Int, _ salt: UInt64) -> [UInt8] {
+func codes(_ count: Int, _ salt: UInt64) -> [UInt8] {
     RandomStream(seed: salt).words(count).map { $0 % 5 == 0 ? 255 : UInt8($0 >> 8 & 255) }
 }
 
-private func weights(_ count: Int, _ salt: UInt64, density: Double = 1) -> [Int8] {
+func int8Weights(_ count: Int, _ salt: UInt64, density: Double = 1) -> [Int8] {
     RandomStream(seed: salt).words(count).map { word in
         if Double(word & 0xFFFF) / 65_536 > density { return 0 }
         return word % 7 == 0 ? -127 : word % 7 == 1 ? 127 : Int8(truncatingIfNeeded: word >> 16 | 1)
     }
 }
 
-private func requantization(_ outputs: Int, depth: Int, _ salt: UInt64) -> Requantization {
+func int8Requantization(_ outputs: Int, depth: Int, _ salt: UInt64) -> Requantization {
     let random = RandomStream(seed: salt)
     return Requantization(
         bias: random.integers(outputs, below: 20_000).map { Int32($0 - 10_000) },
@@ -56,45 +56,7 @@ let int8KernelChecks: [String: KernelCheck] = [
                 checkDense(window, outputs: outputs, salt: UInt64(index * 3 + stride))
             }
         }
-    },
-    "u8s8_sparse_1x4": { checkSparse(.oneByFour) },
-    "u8s8_sparse_4x4": { checkSparse(.fourByFour) },
-    "u8_to_block": {
-        for (tokens, inputs) in [(64, 64), (1, 4), (63, 100), (17, 7), (5, 1), (0, 8)] {
-            let rows = codes(tokens * (inputs + 3), UInt64(tokens + inputs))
-            for isa in ISA.available {
-                let source = Guarded(rows)
-                let block = Guarded<UInt8>(9, count: (inputs + 3) / 4 * 256)
-                unsafe kernels(isa).u8_to_block(
-                    source.pointer, inputs + 3, tokens, inputs, block.pointer)
-                let got = block.values
-                for token in 0..<64 {
-                    for input in 0..<inputs {
-                        let want = token < tokens ? rows[token * (inputs + 3) + input] : 0
-                        #expect(got[input / 4 * 256 + token * 4 + input % 4] == want)
-                    }
-                }
-            }
-        }
-    },
-    "u8_from_block": {
-        for (tokens, inputs) in [(64, 64), (1, 4), (63, 100), (17, 7), (0, 8)] {
-            let blocked = codes((inputs + 3) / 4 * 256, UInt64(tokens * inputs + 1))
-            for isa in ISA.available {
-                let source = Guarded(blocked)
-                let rows = Guarded<UInt8>(9, count: tokens * (inputs + 2))
-                unsafe kernels(isa).u8_from_block(
-                    source.pointer, tokens, inputs, rows.pointer, inputs + 2)
-                let got = rows.values
-                for token in 0..<tokens {
-                    for input in 0..<inputs {
-                        let want = blocked[input / 4 * 256 + token * 4 + input % 4]
-                        #expect(got[token * (inputs + 2) + input] == want)
-                    }
-                }
-            }
-        }
-    },
+    }
 ]
 
 // Against a triple loop over the weights as they were before packing.
@@ -103,9 +65,9 @@ private func checkDense(_ window: esp_window, outputs: Int, salt: UInt64) {
     let taps = Int(window.kernel_height * window.kernel_width)
     let pixels = Int(window.out_height * window.out_width)
     let image = codes(Int(window.height * window.width) * Int(window.pitch), salt)
-    let matrix = weights(outputs * taps * channels, salt + 50)
+    let matrix = int8Weights(outputs * taps * channels, salt + 50)
     let zero = UInt8(salt * 11 % 256)
-    let table = requantization(outputs, depth: taps * channels * 60, salt)
+    let table = int8Requantization(outputs, depth: taps * channels * 60, salt)
     let layer = DenseInt8(
         matrix, outputs: outputs, taps: taps, channels: channels, inputZeroPoint: zero, table)
     var sums = [Int32](repeating: 0, count: pixels * outputs)
@@ -171,48 +133,6 @@ private func checkDense(_ window: esp_window, outputs: Int, salt: UInt64) {
             }
             for gap in 0..<3 where pixel < pixels - 1 {
                 #expect(codes[pixel * pitch + outputs + gap] == 7)
-            }
-        }
-    }
-}
-
-private func checkSparse(_ block: SparseInt8.Block) {
-    for (index, shape) in [(4, 4), (8, 16), (64, 128), (100, 36), (384, 64), (12, 400)].enumerated()
-    {
-        let (outputs, inputs) = shape
-        for density in [0.0, 0.05, 0.1, 0.5, 1] {
-            let salt = UInt64(index * 7 + 1)
-            let matrix = weights(outputs * inputs, salt, density: density)
-            let table = requantization(outputs, depth: inputs * 60, salt)
-            let layer = SparseInt8(
-                matrix, outputs: outputs, inputs: inputs, block: block, table)
-            let dense = DenseInt8(
-                matrix, outputs: outputs, taps: 1, channels: inputs, inputZeroPoint: 0, table)
-            let rows = codes(64 * inputs, salt + 9)
-            // The dense kernel is checked against a plain loop above.
-            let row = esp_window(
-                height: 1, width: 64, channels: Int32(inputs), pitch: Int32(inputs), out_height: 1,
-                out_width: 64, kernel_height: 1, kernel_width: 1, stride_y: 1, stride_x: 1,
-                pad_top: 0, pad_left: 0, dilation_y: 1, dilation_x: 1)
-            let source = Guarded(rows)
-            let want = Guarded<UInt8>(0, count: 64 * outputs)
-            unsafe dense.multiply(
-                kernels(.scalar), row, image: source.pointer, first: 0, count: 64, kind: ESP_OUT_U8,
-                into: want.pointer, pitch: outputs)
-            for isa in ISA.available {
-                let x = Guarded<UInt8>(0, count: inputs * 64)
-                let scratch = Guarded<UInt8>(0, count: layer.scratchBytes)
-                let y = Guarded<UInt8>(0, count: outputs * 64)
-                let got = Guarded<UInt8>(0, count: outputs * 64)
-                unsafe kernels(isa).u8_to_block(source.pointer, inputs, 64, inputs, x.pointer)
-                unsafe layer.multiply(
-                    kernels(isa), x.pointer, scratch: scratch.pointer, into: y.pointer)
-                _ = scratch.values
-                _ = y.values
-                unsafe kernels(isa).u8_from_block(y.pointer, 64, outputs, got.pointer, outputs)
-                if got.values != want.values {
-                    Issue.record("\(block) \(outputs)x\(inputs), density \(density) on \(isa)")
-                }
             }
         }
     }

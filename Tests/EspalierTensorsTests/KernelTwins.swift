@@ -115,7 +115,8 @@ typealias KernelCheck = @Sendable () -> Void
 /// Every kernel's comparison with the scalar reference, by its name in kernels.def.
 let kernelChecks: [String: KernelCheck] = [
     elementKernelChecks, reductionKernelChecks, columnKernelChecks, windowKernelChecks,
-    updateKernelChecks, layerKernelChecks, int8KernelChecks, quantizeKernelChecks,
+    updateKernelChecks, layerKernelChecks, int8KernelChecks, sparseKernelChecks,
+    quantizeKernelChecks,
 ].reduce(into: [:]) { all, part in all.merge(part) { first, _ in first } }
 
 @Suite struct KernelTwinTests {

@@ -63,6 +63,10 @@ typedef struct {
     const uint16_t *indices;
     const int32_t *values;
     const uint16_t *rows; // 1x4: the output of each row of each group
+    // Null: an index is that of a plane of 64 tokens, 256 bytes. Else the distance of its operand from x in bytes, as
+    // in a convolution over planes: x [channels / 4][positions][4], where positions run over padded images; the plane
+    // of a quad, and in it the position under a tap.
+    const uint32_t *places;
     esp_requantization out;
 } esp_int8_sparse;
 
