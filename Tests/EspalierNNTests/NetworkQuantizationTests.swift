@@ -88,6 +88,27 @@ import Testing
         #expect(network.sites.map(\.name) == ["input_site", "hidden1_site", "hidden2_site"])
     }
 
+    @Test func aStepsForwardIsPure() throws {
+        let network = try trained(Self.architectures[0]).quantized(NetworkQuantization())
+        let set = ParameterSet(network)
+        let x = Fixtures.normal([4, 8, 8, 2], seed: 5)
+        for _ in 0..<2 {
+            let before = set.buffers.map(\.buffer.value)
+            let tapes = (0..<2).map { _ in Tape(mode: .training, random: RandomStream(seed: 3)) }
+            let outputs = tapes.map { network($0.input(x)).tensor }
+            #expect(outputs[0].isIdentical(to: outputs[1]))
+            for (old, new) in zip(before, set.buffers) {
+                #expect(new.buffer.value.isIdentical(to: old), "\(new.name)")
+            }
+            // Each place once, in order.
+            let owners = tapes[0].observedRanges.map { ObjectIdentifier($0.owner) }
+            #expect(owners == network.sites.map { ObjectIdentifier($0.site) })
+            QuantizationSite.fold(tapes[0].observedRanges)
+        }
+        // Behind a ReLU the lowest code is 0.
+        #expect(network.sites.dropFirst().allSatisfy { $0.site.parameters?.zeroPoints == [0] })
+    }
+
     @Test func maximaKeepTheirCodes() throws {
         let network = try trained(Self.architectures[1]).quantized(NetworkQuantization())
         for (index, (_, site)) in network.sites.enumerated() {

@@ -17,11 +17,14 @@ import Testing
         }
     }
 
-    @Test("T10.2: the pattern is locked in every step, and what is pruned is exactly +0")
-    func T10_2_lockedInEveryStep() throws {
+    @Test(
+        "T10.2: the pattern is locked in every step, and what is pruned is exactly +0",
+        arguments: [[], TinyRun.quantized])
+    func T10_2_lockedInEveryStep(_ more: [String]) throws {
         try Fixtures.withFolder { folder in
             let tiny = try TinyRun(in: folder)
-            let set = ["stages.student.checkpoint_every=1 steps", "stages.student.epochs=12"]
+            let set =
+                ["stages.student.checkpoint_every=1 steps", "stages.student.epochs=12"] + more
             var checked = 0
             var pattern: [String: Mask]?
             var first: Tensor?
