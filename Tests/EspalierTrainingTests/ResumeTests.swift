@@ -15,6 +15,10 @@ import Testing
 
     static func kind(_ event: RunEvent) -> String {
         switch event {
+        case .writing(let path, let progress) where path.hasSuffix(".espalier"):
+            "export: \(progress)".components(separatedBy: "(")[0]
+        case .exported: "exported"
+        case .compared: "compared"
         case .pruned: "prune update"
         case .calibrated: "calibration"
         case .quantized: "quantized"
@@ -42,7 +46,9 @@ import Testing
                 moments += Set(drawn).sorted().map { Moment(kind: kind, number: $0) }
             }
             moments.append(Moment(kind: "write: in the middle", number: 0))
-            #expect(moments.contains { $0.kind == "prune update" })
+            let kinds = Set(moments.map(\.kind))
+            #expect(kinds.isSuperset(of: ["prune update", "exported", "compared"]))
+            #expect(kinds.count { $0.hasPrefix("export: ") } == 4)
             return moments
         }
     }
@@ -75,7 +81,7 @@ import Testing
         var kinds: [String] = []
         try tiny.run("whole", set: set, observe: { kinds.append(Self.kind($0)) })
         let expected = try tiny.files("whole")
-        #expect(expected.count >= 12)
+        #expect(expected.count >= 12 && expected["student/network.espalier"] != nil)
         for (index, moment) in try choose(kinds).enumerated() {
             let out = "killed\(index)"
             await #expect(processExitsWith: .signal(SIGKILL)) {

@@ -1,4 +1,4 @@
-import EspalierRuntime
+public import EspalierRuntime
 import EspalierTensors
 
 /// How long a model takes for a batch: medians of calls, in milliseconds.

@@ -99,6 +99,7 @@ public struct RunResult: Sendable, Codable {
         name = recipe.name
         seed = recipe.seed
         self.seconds = 0
+        self.stages = []
         var stages: [Row] = []
         var teacherModel: Model?
         let roles = RunResult.roles(recipe)

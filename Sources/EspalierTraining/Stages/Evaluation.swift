@@ -1,7 +1,7 @@
 import EspalierData
 import EspalierEngine
 import EspalierNN
-package import EspalierRuntime
+import EspalierRuntime
 import EspalierTensors
 
 /// How well a network does on labelled examples. What is asked is always the runtime: the accuracy shown is the one that

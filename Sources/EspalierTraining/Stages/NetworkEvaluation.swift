@@ -1,10 +1,12 @@
 import EspalierCodec
 import EspalierData
+import EspalierGraph
 import EspalierNN
+import EspalierRuntime
 import EspalierTensors
 import Foundation
 
-/// A network measured on labelled data.
+/// A network measured on labelled data: one in training's format, or a file as it ships. Both run on the runtime.
 public struct NetworkEvaluation: Sendable, CustomStringConvertible {
     /// Examples whose class it finds.
     public let correct: Int
@@ -12,39 +14,121 @@ public struct NetworkEvaluation: Sendable, CustomStringConvertible {
     public let count: Int
     /// Mean cross-entropy.
     public let loss: Double
+    /// The network's forward on the training tape against the runtime, where it was asked for.
+    public let comparison: TapeComparison?
     private let file: String
-    private let sparsity: SparsityCount
-    private let quantization: NetworkQuantization?
+    private let bytes: Int
+    private let sparsity: String
 
     /// Runs the network of a file over a part of a data set.
     ///
     /// - Parameters:
+    ///   - file: `.safetensors` as training writes them, or `.espalier`.
     ///   - data: A data set's name, or a folder with IDX files.
     ///   - part: `train`, `dev` or `test`; `dev` only where the data set has that part.
+    ///   - comparesLayers: Whether to compare with the training tape, layer by layer; a `.espalier` file has none.
     /// - Throws: `FileError` or `DataError` where something is missing, damaged or does not fit.
-    public init(file: String, data: String, part: String) throws {
-        let saved = try NetworkFile(contentsOf: file)
+    public init(
+        file: String, data: String, part: String, comparesLayers: Bool = false
+    ) throws {
+        let subject = try Subject(file)
         guard let part = DatasetFolder.Part(rawValue: part) else {
             throw DataError(path: data, "there is no part '\(part)'; train, dev or test")
         }
+        let examples = try subject.examples(of: data, part)
+        let result = Evaluation(of: subject.model, on: examples)
+        (correct, count, loss) = (result.correct, result.count, result.loss)
+        self.file = file
+        bytes = try FileAccess.read(file).count
+        sparsity = subject.sparsity
+        guard comparesLayers else {
+            comparison = nil
+            return
+        }
+        guard let network = subject.network else {
+            throw FileError(
+                path: file,
+                "it holds no training network to compare with; give the network.safetensors that it was "
+                    + "exported from")
+        }
+        comparison = TapeComparison(network, subject.model, on: examples)
+    }
+
+    public var description: String {
+        let accuracy = String(format: "%.2f %%", 100 * Double(correct) / Double(max(count, 1)))
+        return """
+            \(file), \(bytes) bytes
+            accuracy  \(accuracy) (\(correct) of \(count))
+            loss      \(String(format: "%.4f", loss))
+            sparsity  \(sparsity)
+            """ + (comparison.map { "\ntape against runtime:\n\($0)" } ?? "")
+    }
+}
+
+/// What an evaluation is about.
+private struct Subject {
+    let model: Model
+    let network: Network?
+    let task: ImageTask
+    let largestPixel: Double
+    let sparsity: String
+
+    init(_ file: String) throws {
+        if file.hasSuffix(".espalier") {
+            let deployed = try DeployedNetwork(contentsOf: file)
+            model = deployed.model
+            network = nil
+            (task, largestPixel) = (deployed.information.task, deployed.information.largestPixel)
+            sparsity = Subject.text(
+                masked: model.graph.constants.compactMap { constant in
+                    constant.mask.map { ($0.liveCount, $0.shape.elementCount) }
+                })
+            return
+        }
+        let saved = try NetworkFile(contentsOf: file)
+        do {
+            model = try Model(saved.network.graph())
+        } catch {
+            throw FileError(path: file, "it cannot be run: \(error)")
+        }
+        network = saved.network
+        (task, largestPixel) = (saved.description.task, saved.description.largestPixel)
+        sparsity = Subject.text(
+            masked: ParameterSet(saved.network).entries.compactMap { entry in
+                entry.parameter.mask.map { ($0.liveCount, $0.shape.elementCount) }
+            })
+    }
+
+    private static func text(masked: [(live: Int, total: Int)]) -> String {
+        let total = masked.reduce(0) { $0 + $1.total }
+        guard total > 0 else { return "dense" }
+        let pruned = total - masked.reduce(0) { $0 + $1.live }
+        return String(format: "%.2f %%", 100 * Double(pruned) / Double(total))
+            + " of \(total) weights of masked parameters pruned"
+    }
+
+    func examples(of data: String, _ part: DatasetFolder.Part) throws -> ImageBatches {
+        guard model.outputExtents.count == 1 else {
+            throw DataError(
+                path: data, "the network gives \(model.outputExtents), not one value a class")
+        }
         let source: Recipe.Data.Source = data.contains("/") ? .folder(data) : .named(data)
         let folder = try TaskData.folder(source, home: ".")
-        let examples = try folder.load(part, needsLabels: saved.description.task == .classes)
-        let description = saved.description
+        let examples = try folder.load(part, needsLabels: task == .classes)
         let largest = Double(max(try folder.load(.train, needsLabels: false).pixels.max() ?? 1, 1))
-        guard largest <= description.largestPixel else {
+        guard largest <= largestPixel else {
             throw DataError(
                 path: folder.path,
                 "its largest pixel is \(Int(largest)), the network was trained on 0 to "
-                    + "\(Int(description.largestPixel))")
+                    + "\(Int(largestPixel))")
         }
-        guard Array(examples.shape) == description.input else {
+        guard Array(examples.shape) == model.inputExtents else {
             throw DataError(
                 path: folder.path,
-                "its images are \(examples.shape), the network takes \(saved.network.input)")
+                "its images are \(examples.shape), the network takes \(model.inputExtents)")
         }
-        let classes = description.classes
-        if description.task == .classes,
+        let classes = model.outputCount
+        if task == .classes,
             let index = examples.labels.firstIndex(where: { Int($0) >= classes })
         {
             throw DataError(
@@ -52,32 +136,6 @@ public struct NetworkEvaluation: Sendable, CustomStringConvertible {
                 "label \(index) (counted from 0) is \(examples.labels[index]); the network knows "
                     + "classes 0 to \(classes - 1)")
         }
-        let batches = ImageBatches(
-            examples, task: description.task, scale: Float(1 / description.largestPixel))
-        let result = Evaluation(of: saved.network, on: batches)
-        (correct, count, loss) = (result.correct, result.count, result.loss)
-        self.file = file
-        sparsity = SparsityCount(ParameterSet(saved.network))
-        quantization = saved.network.quantization
-    }
-
-    public var description: String {
-        let accuracy = String(format: "%.2f %%", 100 * Double(correct) / Double(max(count, 1)))
-        let masked =
-            sparsity.total == 0
-            ? "dense"
-            : String(format: "%.2f %%", 100 * sparsity.share)
-                + " of \(sparsity.total) weights of masked parameters pruned"
-        let numbers = quantization.map { schemes in
-            "\nnumbers   weights of \(schemes.weights.bits) bits, "
-                + (schemes.weights.axis == nil ? "one scale a tensor" : "one scale an output")
-                + "; activations of \(schemes.activations.bits) bits"
-        }
-        return """
-            \(file)
-            accuracy  \(accuracy) (\(correct) of \(count))
-            loss      \(String(format: "%.4f", loss))
-            sparsity  \(masked)\(numbers ?? "")
-            """
+        return ImageBatches(examples, task: task, scale: Float(1 / largestPixel))
     }
 }
