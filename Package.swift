@@ -83,7 +83,7 @@ let package = Package(
             ]),
         .executableTarget(
             name: "espalier",
-            dependencies: ["EspalierTraining", argumentParser],
+            dependencies: ["EspalierTraining", "EspalierRuntime", argumentParser],
             swiftSettings: settings),
 
         .executableTarget(

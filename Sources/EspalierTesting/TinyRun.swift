@@ -109,6 +109,7 @@ package struct TinyRun {
           batch: 32
           optimizer: {adamw: {rate: 5e-3}}
           warmup: 10%
+        export: {stage: student, format: espalier, require: {predictions: equal, size_below: 12 KB}}
         stages:
           - {name: pretext_teacher, model: network, on: pretext, epochs: 2}
           - name: sparse_student
@@ -135,6 +136,5 @@ package struct TinyRun {
             early_stop: {patience: 3}
             distill: {teacher: task_teacher, weight: 0.5, temperature: 2}
         report: {teacher: task_teacher, student: student}
-        export: {stage: student, format: espalier, require: {predictions: equal, size_below: 12 KB}}
         """
 }

@@ -34,7 +34,9 @@ enum ConvolutionCases {
         let dense = DenseInt8(
             layer.weights, outputs: channels, taps: 9, channels: channels, inputZeroPoint: 3,
             layer.table)
-        guard let geometry = PlanarConvolution(window, block: block) else { fatalError("no stride 1") }
+        guard let geometry = PlanarConvolution(window, block: block) else {
+            fatalError("no stride 1")
+        }
         let kernels = unsafe KernelTable.current
         let pixels = side * side
         let scratch = PackedBuffer(count: geometry.scratchBytes(for: sparse))

@@ -13,7 +13,10 @@ struct Espalier: ParsableCommand {
         commandName: "espalier",
         abstract: "Train small sparse networks for CPUs from larger teachers.",
         version: Version.current,
-        subcommands: [Train.self, Evaluate.self, RecipeCommand.self, Doctor.self])
+        subcommands: [
+            Train.self, Evaluate.self, Export.self, Run.self, Inspect.self, Bench.self,
+            Verify.self, RecipeCommand.self, Doctor.self,
+        ])
 }
 
 /// Prints an error as one message and ends the program.

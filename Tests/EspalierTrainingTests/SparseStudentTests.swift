@@ -143,7 +143,7 @@ import Testing
             }
             #expect(events.filter { $0 == "test_opened" }.count == 1)
             let opened = try #require(events.firstIndex(of: "test_opened"))
-            #expect(events[..<opened].allSatisfy { ["stage", "epoch"].contains($0) })
+            #expect(events[..<opened].allSatisfy { ["stage", "epoch", "export"].contains($0) })
             #expect(events[opened...].dropFirst().allSatisfy { $0 == "test" })
             #expect(events.filter { $0 == "test" }.count == 2)
         }

@@ -120,7 +120,8 @@ public struct LayerComparison: Sendable, CustomStringConvertible {
             if distance <= exact { equal += 1; return }
             guard firstDifference == nil else { return }
             firstDifference = Difference(
-                example: before + first + index / size, element: index % size, tape: want, runtime: got)
+                example: before + first + index / size, element: index % size, tape: want,
+                runtime: got)
         }
         switch value {
         case .floats(let values):

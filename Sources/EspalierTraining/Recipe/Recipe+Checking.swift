@@ -151,5 +151,7 @@ extension Recipe {
 }
 
 extension Recipe.Report {
-    var names: [String] { [teacher.value, student.value] + controls.map(\.stage.value) }
+    var located: [Located<String>] { [teacher, student] + controls.map(\.stage) }
+
+    var names: [String] { located.map(\.value) }
 }

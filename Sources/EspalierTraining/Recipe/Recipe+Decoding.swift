@@ -159,6 +159,11 @@ extension Recipe {
                 "'predictions: equal' needs a 'report', which says when the test part is read",
                 at: export.position)
         }
+        var reported: Set<String> = []
+        for name in report?.located ?? [] where !reported.insert(name.value).inserted {
+            problems.add(
+                "the report names the stage '\(name.value)' twice", at: name.position)
+        }
         for control in report?.controls ?? [] { check(control.stage, "the control", orFile: false) }
     }
 }

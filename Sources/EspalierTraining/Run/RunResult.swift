@@ -249,13 +249,7 @@ extension RunResult: CustomStringConvertible {
                     ? "-" : "\(percent(row.sparsity)) of \(row.prunable)", "\(row.steps)",
             ])
         }
-        let widths = lines[0].indices.map { column in lines.map { $0[column].count }.max() ?? 0 }
-        return lines.map { line in
-            zip(line, widths).enumerated().map { column, cell in
-                let padding = String(repeating: " ", count: cell.1 - cell.0.count)
-                return column < 2 ? cell.0 + padding : padding + cell.0
-            }.joined(separator: "  ")
-        }.joined(separator: "\n")
+        return Table.lines(lines, rightFrom: 2).joined(separator: "\n")
     }
 
     private func percent(_ share: Double?) -> String {

@@ -19,6 +19,7 @@ public struct NetworkEvaluation: Sendable, CustomStringConvertible {
     private let file: String
     private let bytes: Int
     private let sparsity: String
+    private let numbers: String?
 
     /// Runs the network of a file over a part of a data set.
     ///
@@ -41,6 +42,7 @@ public struct NetworkEvaluation: Sendable, CustomStringConvertible {
         self.file = file
         bytes = try FileAccess.read(file).count
         sparsity = subject.sparsity
+        numbers = subject.model.graph.numbers
         guard comparesLayers else {
             comparison = nil
             return
@@ -60,8 +62,23 @@ public struct NetworkEvaluation: Sendable, CustomStringConvertible {
             \(file), \(bytes) bytes
             accuracy  \(accuracy) (\(correct) of \(count))
             loss      \(String(format: "%.4f", loss))
-            sparsity  \(sparsity)
+            sparsity  \(sparsity)\(numbers.map { "\nnumbers   \($0)" } ?? "")
             """ + (comparison.map { "\ntape against runtime:\n\($0)" } ?? "")
+    }
+}
+
+extension Graph {
+    /// What its numbers are, for people; nil for floats.
+    var numbers: String? {
+        let weights = constants.compactMap { constant -> QuantizationScheme? in
+            guard case .codes(let codes) = constant.value else { return nil }
+            return codes.parameters.scheme
+        }
+        let grids = ([input.quantization] + nodes.map(\.quantization)).compactMap { $0?.scheme }
+        guard let first = weights.first else { return nil }
+        return "weights of \(first.bits) bits in \(weights.count) layers, "
+            + (first.granularity == .tensor ? "one scale a tensor" : "one scale an output")
+            + (grids.first.map { "; activations of \($0.bits) bits" } ?? "")
     }
 }
 

@@ -5,7 +5,7 @@ struct Evaluate: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Measure a network on labelled data.")
 
-    @Argument(help: "The network: network.safetensors or last.safetensors of a stage.")
+    @Argument(help: "A .espalier file, or network.safetensors or last.safetensors of a stage.")
     var file: String
 
     @Option(help: "A data set's name, or a folder with IDX files.")
@@ -14,12 +14,16 @@ struct Evaluate: ParsableCommand {
     @Option(help: "The part to read: train, dev or test.")
     var part: String = "test"
 
+    @Flag(help: "Also compare the training tape's own forward with the runtime, layer by layer.")
+    var layers = false
+
     @OptionGroup var threads: ThreadOptions
 
     func run() throws {
         threads.apply()
         do {
-            let report = try NetworkEvaluation(file: file, data: data, part: part)
+            let report = try NetworkEvaluation(
+                file: file, data: data, part: part, comparesLayers: layers)
             print(report)
         } catch {
             throw fail(error)

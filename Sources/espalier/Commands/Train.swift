@@ -67,7 +67,9 @@ struct Train: ParsableCommand {
 
     // What belongs to the exported file stands together.
     private static func printDeployment(_ result: RunResult) {
-        guard let accuracy = result.deployedAccuracy, let bytes = result.studentBytes else { return }
+        guard let accuracy = result.deployedAccuracy, let bytes = result.studentBytes else {
+            return
+        }
         print("deployed_accuracy \(text(accuracy))")
         print("predictions_equal \(result.predictionsEqual == true)")
         print("student_bytes \(bytes) (teacher_bytes \(result.teacherBytes ?? 0))")

@@ -1,0 +1,86 @@
+public import EspalierCodec
+import EspalierGraph
+import EspalierRuntime
+import EspalierTensors
+
+/// How fast a file runs, beside the same network in dense floats.
+public struct FileBench: CustomStringConvertible {
+    /// A batch size with the medians of both, in milliseconds.
+    public struct Row: Sendable {
+        public let batch: Int
+        public let milliseconds: Double
+        /// Nil where nothing was compared.
+        public let dense: Double?
+    }
+
+    public let rows: [Row]
+    private let file: String
+    private let bytes: Int
+
+    /// Measures a file.
+    ///
+    /// - Parameter comparesDense: Whether the same network with its weights as dense floats runs in turn.
+    /// - Throws: `FileError` where the file is missing or damaged.
+    public init(file: String, batches: [Int], calls: Int, comparesDense: Bool) throws(FileError) {
+        let content = try FileAccess.read(file)
+        var models: [Model] = []
+        do {
+            let graph = try GraphFile(content).graph()
+            models = [try Model(graph)]
+            if comparesDense { models.append(try Model(graph.inFloats)) }
+        } catch {
+            throw FileError(path: file, "\(error)")
+        }
+        rows = batches.map { batch in
+            let times = Latency.measure(models, batch: batch, calls: calls)
+            return Row(batch: batch, milliseconds: times[0], dense: times.dropFirst().first)
+        }
+        self.file = file
+        bytes = content.count
+    }
+
+    public var description: String {
+        var table = [["batch", "ms", "examples/s"]]
+        if rows.contains(where: { $0.dense != nil }) { table[0] += ["dense float ms", "times"] }
+        func text(_ value: Double, _ digits: Double) -> String {
+            "\((value * digits).rounded() / digits)"
+        }
+        for row in rows {
+            var cells = [
+                "\(row.batch)", text(row.milliseconds, 1e4),
+                text(Double(row.batch) / row.milliseconds * 1000, 1),
+            ]
+            if let dense = row.dense {
+                cells += [text(dense, 1e4), text(dense / row.milliseconds, 100)]
+            }
+            table.append(cells)
+        }
+        return
+            (["\(file), \(bytes) bytes, \(ISA.current.rawValue), \(Machine.threads) threads"]
+            + Table.lines(table, rightFrom: 0)).joined(separator: "\n")
+    }
+}
+
+extension Graph {
+    /// The same network in dense floats: no grids, no masks, integer weights as the values that they stand for.
+    var inFloats: Graph {
+        var result = self
+        result.input.quantization = nil
+        for index in nodes.indices {
+            result.nodes[index].quantization = nil
+            guard case .constant(let weight)? = nodes[index].operands.dropFirst().first,
+                case .codes(let codes) = constants[weight].value
+            else { continue }
+            result.constants[weight] = Constant(
+                name: constants[weight].name, value: .floats(codes.dequantized))
+            guard case .constant(let bias)? = nodes[index].operands.dropFirst(2).first,
+                case .sums(let sums) = constants[bias].value,
+                let grid = grid(of: nodes[index].operands[0])
+            else { continue }
+            let values = zip(sums, codes.scalesOfOutputs).map { Float($0) * (grid.scales[0] * $1) }
+            result.constants[bias] = Constant(
+                name: constants[bias].name, value: .floats(Tensor(values, shape: [sums.count])))
+        }
+        return result
+    }
+}

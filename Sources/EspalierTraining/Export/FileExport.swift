@@ -1,0 +1,105 @@
+import EspalierCodec
+import EspalierGraph
+import EspalierInterchange
+import EspalierNN
+import EspalierTensors
+import Foundation
+
+/// A trained network written in another format.
+public struct FileExport: CustomStringConvertible {
+    /// What can be written.
+    public enum Format: String, Sendable, CaseIterable {
+        /// The file that the runtime runs.
+        case espalier
+        /// Floats under their layers' names, masked weights as zeros, for other programs.
+        case safetensors
+    }
+
+    public let description: String
+
+    /// Writes the network of a run, a network file or a `.espalier` file as a file.
+    ///
+    /// - Parameters:
+    ///   - source: A run's folder, a stage's folder, `network.safetensors`, or `.espalier`.
+    ///   - stage: Which stage of a run; by default the one that its recipe exports, else the last.
+    ///   - path: The file to write; an existing one is replaced in one step.
+    /// - Throws: `FileError` where something is missing, damaged or cannot be written.
+    public init(_ source: String, stage: String?, format: Format, to path: String) throws {
+        let place = try FileExport.place(source, stage)
+        let graph: Graph
+        let bytes: [UInt8]
+        if place.hasSuffix(".espalier") {
+            let file = try FileExport.read(place)
+            graph = file.graph
+            bytes = file.bytes
+        } else {
+            let saved = try NetworkFile(contentsOf: place)
+            do {
+                graph = try saved.network.graph()
+                bytes = try DeployedNetwork.bytes(graph, saved.description)
+            } catch {
+                throw FileError(path: place, "it cannot be exported: \(error)")
+            }
+        }
+        let result = format == .espalier ? bytes : FileExport.safeTensors(graph)
+        try FileAccess.writeAtomically(result, to: path)
+        description = "\(place) -> \(path), \(result.count) bytes"
+    }
+
+    private static func read(_ path: String) throws(FileError) -> (graph: Graph, bytes: [UInt8]) {
+        let bytes = try FileAccess.read(path)
+        do throws(ContainerError) {
+            return (try GraphFile(bytes).graph(), bytes)
+        } catch {
+            throw FileError(path: path, "\(error)")
+        }
+    }
+
+    // Integer weights as the values that they stand for.
+    private static func safeTensors(_ graph: Graph) -> [UInt8] {
+        var writer = SafeTensors.Writer()
+        writer.metadata["format"] = "espalier-dequantized"
+        let floats = graph.inFloats
+        for node in floats.nodes {
+            let constants = node.operands.compactMap { operand -> Tensor? in
+                guard case .constant(let index) = operand,
+                    case .floats(let tensor) = floats.constants[index].value
+                else { return nil }
+                return tensor
+            }
+            for (tensor, part) in zip(constants, ["weight", "bias"]) {
+                writer.add("\(node.name).\(part)", tensor)
+            }
+        }
+        return writer.encoded()
+    }
+
+    // The network file that people mean.
+    private static func place(_ source: String, _ stage: String?) throws -> String {
+        guard FileAccess.isFolder(source) else {
+            guard stage == nil else {
+                throw FileError(path: source, "--stage is about a run's folder")
+            }
+            return source
+        }
+        let own = source + "/network.safetensors"
+        if stage == nil, FileAccess.exists(own) { return own }
+        let folder = RunFolder(path: source)
+        guard FileAccess.exists(folder.recipe) else {
+            throw FileError(path: source, "it is neither a run's folder nor that of a stage")
+        }
+        // The recipe in a run's folder names its data from where it was read; only its stages matter here.
+        let recipe = try Recipe(path: folder.recipe)
+        let names = recipe.stages.map(\.name.value)
+        guard let name = stage ?? recipe.export?.stage.value ?? names.last, names.contains(name)
+        else {
+            throw FileError(
+                path: source,
+                "it has no stage '\(stage ?? "")'; " + suggestion(for: stage ?? "", among: names))
+        }
+        guard FileAccess.exists(folder.network(name)) else {
+            throw FileError(path: folder.network(name), "the stage has not left its network yet")
+        }
+        return folder.network(name)
+    }
+}
