@@ -98,12 +98,13 @@ let layerKernelChecks: [String: KernelCheck] = [
                 return y.values.map { Float($0) }
             }
             // Against the pooling of floats; -infinity where a window covers nothing.
-            let floats = Guarded(image.map { Float($0) })
+            // Each has a name, or it would be gone before the kernel reads it.
+            let (codes, floats) = (Guarded(image), Guarded(image.map { Float($0) }))
             let (y, z) = (
                 Guarded<UInt8>(0, count: w.outputs), Guarded<Float>(0, count: w.outputs)
             )
             unsafe Kernels.maxPool(
-                kernels(.scalar), w, image: Guarded(image).pointer, into: y.pointer,
+                kernels(.scalar), w, image: codes.pointer, into: y.pointer,
                 pitch: Int(w.channels))
             unsafe Kernels.maxPool(
                 kernels(.scalar), w, image: floats.pointer, into: z.pointer)

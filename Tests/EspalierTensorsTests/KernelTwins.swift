@@ -8,6 +8,18 @@ import Testing
     import Darwin
 #endif
 
+/// What the address sanitizer offers to programs, where this one was built with it.
+private enum AddressSanitizer {
+    typealias Call = @convention(c) (UnsafeRawPointer, Int) -> Void
+
+    static let poison = unsafe function("__asan_poison_memory_region")
+    static let unpoison = unsafe function("__asan_unpoison_memory_region")
+
+    private static func function(_ name: String) -> Call? {
+        unsafe dlsym(nil, name).map { unsafe unsafeBitCast($0, to: Call.self) }
+    }
+}
+
 /// Elements at an address that is aligned to nothing but their own size, between guards of 0xFF
 /// bytes:
 /// as floats these are NaN, so that a stray read shows as well as a stray write.
@@ -26,16 +38,29 @@ import Testing
         unsafe pointer = (block + Guarded.front).bindMemory(
             to: Element.self, capacity: max(count, 1))
         for (index, value) in values.enumerated() { unsafe pointer[index] = value }
+        unsafe mark(AddressSanitizer.poison)
+    }
+
+    /// Tells the address sanitizer, where it runs, whether the guards may be touched.
+    private func mark(_ call: AddressSanitizer.Call?) {
+        let end = Guarded.front + count * MemoryLayout<Element>.stride
+        unsafe call?(block, Guarded.front)
+        unsafe call?(block + end, size - end)
     }
 
     convenience init(_ value: Element, count: Int) {
         self.init([Element](repeating: value, count: count))
     }
 
-    deinit { unsafe block.deallocate() }
+    deinit {
+        unsafe mark(AddressSanitizer.unpoison)
+        unsafe block.deallocate()
+    }
 
     /// The elements, after a look at the guards.
     var values: [Element] {
+        unsafe mark(AddressSanitizer.unpoison)
+        defer { unsafe mark(AddressSanitizer.poison) }
         let end = Guarded.front + count * MemoryLayout<Element>.stride
         let bytes = unsafe UnsafeRawBufferPointer(start: block, count: size)
         for index in 0..<size where index < Guarded.front || index >= end {
