@@ -42,8 +42,8 @@ let package = Package(
         .target(
             name: "CEspalierKernels",
             exclude: [
-                "int8.inc", "int8_avx2.inc", "int8_blocks.inc", "layers.inc", "quantize.inc",
-                "table.inc", "vector.inc", "words.inc", "words_avx2.inc",
+                "int8.inc", "int8_avx2.inc", "int8_blocks.inc", "int8_scalar.inc", "layers.inc",
+                "quantize.inc", "table.inc", "vector.inc", "words.inc", "words_avx2.inc",
             ]),
         .systemLibrary(
             name: "COpenBLAS", pkgConfig: "openblas",

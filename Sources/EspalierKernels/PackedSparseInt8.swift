@@ -93,6 +93,9 @@ package struct SparseInt8: Sendable {
     /// Entries that are multiplied, filled-up ones included.
     package var entries: Int { values.count }
 
+    /// Blocks that are multiplied, filled-up ones included: what a cost table calls entries.
+    package var liveBlocks: Int { indices.count }
+
     /// Bytes of scratch that `multiply` needs.
     package var scratchBytes: Int { outputs * 64 }
 

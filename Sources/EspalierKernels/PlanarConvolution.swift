@@ -62,8 +62,17 @@ package struct PlanarConvolution: Sendable {
         places = []
     }
 
+    /// Inputs of an output, filled up to fours in each tap.
+    package var depth: Int { places.count * 4 }
+    package var taps: Int { Int(window.kernel_height * window.kernel_width) }
+    /// Whether all loads of planes are aligned: there are as many copies as taps in a row.
+    package var isAligned: Bool { copies > 1 }
+    /// Words of four channels that are written as planes, copies included.
+    package var planeWords: Int { copies * positions * ((Int(window.channels) + 3) / 4) }
+
     private var positions: Int { images * height * width }
-    private var outputPixels: Int { Int(window.out_height) * Int(window.out_width) }
+    /// Output pixels of one image.
+    package var outputPixels: Int { Int(window.out_height) * Int(window.out_width) }
     private var planeBytes: Int {
         // A block reads up to 63 positions beyond the last one; then on whole cache lines.
         ((Int(window.channels) + 3) / 4 * positions * 4 + 252 + 63) / 64 * 64

@@ -23,12 +23,16 @@ struct Bench: ParsableCommand {
     @Option(help: "Threads to use. Default: all cores.")
     var threads: Int?
 
+    @Flag(help: "Measure a new cost table of the INT8 kernels in use and print it, nothing else.")
+    var tune = false
+
     func run() throws {
         if let threads { Machine.threads = threads }
+        if tune { return print(try CostCases.tuned()) }
         let meter = Meter(seconds: seconds)
         let cases =
             ProductCases.all + FloatCases.all + StepCases.all + Int8Cases.all
-            + ConvolutionCases.all + KernelCases.all
+            + ConvolutionCases.all + CostCases.all + KernelCases.all
         if !json {
             print("\(Machine.report)\n")
             print(Measurement.header)

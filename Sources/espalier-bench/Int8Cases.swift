@@ -98,12 +98,25 @@ enum Int8Cases {
             rows: rows, inputs: inputs, outputs: outputs, block: size, sparsity: sparsity)
         let sparse = SparseInt8(
             layer.weights, outputs: outputs, channels: inputs, block: block, layer.table)
+        let times = times(meter, layer, sparse, fromRows: false)
+        return measurement(
+            "int8/\(name)", "\(rows)x\(outputs)x\(inputs) \(Int((100 * sparsity).rounded())) %",
+            times,
+            rows * inputs * outputs, "our dense INT8")
+    }
+
+    /// Times of a sparse layer and of the dense kernel with the same weights.
+    ///
+    /// - Parameter fromRows: Whether blocks of tokens are made from rows, and made rows again; else they stay blocks.
+    static func times(_ meter: Meter, _ layer: Layer, _ sparse: SparseInt8, fromRows: Bool) -> (
+        ours: Meter.Sample, baseline: Meter.Sample
+    ) {
+        let (rows, inputs, outputs) = (Int(layer.window.width), sparse.channels, sparse.outputs)
         let dense = DenseInt8(
             layer.weights, outputs: outputs, taps: 1, channels: inputs, inputZeroPoint: 0,
             layer.table)
         let kernels = unsafe KernelTable.current
         let blocks = (rows + 63) / 64
-        // Activations stay in blocks between sparse layers.
         let x = PackedBuffer(count: blocks * inputs * 64)
         let y = PackedBuffer(count: blocks * outputs * 64)
         let scratch = PackedBuffer(count: sparse.scratchBytes)
@@ -112,24 +125,32 @@ enum Int8Cases {
         func bytes(_ pointer: UnsafeMutableRawPointer) -> UnsafeMutablePointer<UInt8> {
             unsafe pointer.assumingMemoryBound(to: UInt8.self)
         }
-        let times = unsafe x.writing { x in
+        return unsafe x.writing { x in
             unsafe y.writing { y in
                 unsafe scratch.writing { scratch in
                     unsafe z.writing { z in
                         unsafe rowsOfCodes.writing { codes in
-                            for block in 0..<blocks {
+                            func toBlock(_ block: Int) {
                                 unsafe kernels.u8_to_block(
                                     bytes(codes) + block * 64 * inputs, inputs,
                                     min(64, rows - block * 64), inputs,
                                     bytes(x) + block * 64 * inputs)
                             }
+                            func fromBlock(_ block: Int) {
+                                unsafe kernels.u8_from_block(
+                                    bytes(y) + block * 64 * outputs, min(64, rows - block * 64),
+                                    outputs, bytes(z) + block * 64 * outputs, outputs)
+                            }
+                            for block in 0..<blocks { toBlock(block) }
                             return meter.compare(
                                 {
                                     for block in 0..<blocks {
+                                        if fromRows { toBlock(block) }
                                         unsafe sparse.multiply(
                                             kernels, bytes(x) + block * 64 * inputs,
                                             scratch: bytes(scratch),
                                             into: bytes(y) + block * 64 * outputs)
+                                        if fromRows { fromBlock(block) }
                                     }
                                 },
                                 {
@@ -142,10 +163,6 @@ enum Int8Cases {
                 }
             }
         }
-        return measurement(
-            "int8/\(name)", "\(rows)x\(outputs)x\(inputs) \(Int((100 * sparsity).rounded())) %",
-            times,
-            rows * inputs * outputs, "our dense INT8")
     }
 
     static func measurement(
