@@ -131,7 +131,7 @@ let package = Package(
             "EspalierRuntimeTests",
             [
                 "EspalierRuntime", "EspalierTraining", "EspalierNN", "EspalierEngine",
-                "EspalierGraph", "EspalierTensors", "CEspalierKernels",
+                "EspalierGraph", "EspalierKernels", "EspalierTensors", "CEspalierKernels",
             ]),
         tests(
             "EspalierInterchangeTests", ["EspalierInterchange", "EspalierCodec", "EspalierTensors"]),

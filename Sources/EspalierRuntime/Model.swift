@@ -1,6 +1,6 @@
 package import CEspalierKernels
 package import EspalierGraph
-import EspalierKernels
+package import EspalierKernels
 package import EspalierTensors
 import Synchronization
 
@@ -17,6 +17,7 @@ public final class Model: Sendable {
     /// What the file's maker said beside the network, such as what it is for.
     public let information: [UInt8]?
     private let packed = PackedLayers()
+    private let costs: CostTable
     private let largestColumn: Int
     private let plans = Mutex<[Int: Plan]>([:])
     private let arenas = Mutex<[PackedBuffer]>([])
@@ -26,14 +27,20 @@ public final class Model: Sendable {
 
     /// A model of a graph.
     ///
+    /// - Parameter costs: What kernels are chosen by; the results do not depend on it.
     /// - Throws: `GraphError` where this runtime cannot run it.
-    package init(_ graph: Graph, information: [UInt8]? = nil) throws(GraphError) {
+    package init(
+        _ graph: Graph, information: [UInt8]? = nil, costs: CostTable = .shipped(.current)
+    ) throws(GraphError) {
         self.graph = graph
         self.information = information
+        self.costs = costs
         inputExtents = Array(graph.input.example)
         outputExtents = Array(try graph.outputExample())
-        let one = try Planner.plan(graph, capacity: 1, packed: packed)
-        largestColumn = min(max(Model.columnBytes / max(one.bytes, 1), 1), 64)
+        let one = try Planner.plan(graph, capacity: 1, packed: packed, costs: costs)
+        var largest = 1
+        while largest < 64, 2 * largest * one.bytes <= Model.columnBytes { largest *= 2 }
+        largestColumn = largest
         plans.withLock { $0[1] = one }
     }
 
@@ -139,12 +146,12 @@ public final class Model: Sendable {
     package func plan(for batch: Int) -> Plan {
         var capacity = 1
         while capacity < min(batch, largestColumn) { capacity *= 2 }
-        capacity = min(capacity, largestColumn)
         return plans.withLock { plans in
             if let plan = plans[capacity] { return plan }
-            guard let plan = try? Planner.plan(graph, capacity: capacity, packed: packed) else {
-                fatalError("a graph that could be planned cannot be planned")
-            }
+            guard
+                let plan = try? Planner.plan(
+                    graph, capacity: capacity, packed: packed, costs: costs)
+            else { fatalError("a graph that could be planned cannot be planned") }
             plans[capacity] = plan
             return plan
         }

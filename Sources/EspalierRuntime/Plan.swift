@@ -59,8 +59,10 @@ struct PixelLayout: Sendable, Hashable {
 
 /// A part of a plan that runs on a column.
 package protocol Step: Sendable {
-    /// For people.
+    /// Of the node, for people.
     var name: String { get }
+    /// What computes it, for people.
+    var kernel: String { get }
     /// Slots that it reads; what it changes in place is among both.
     var reads: [Int] { get }
     /// Slots that it writes.

@@ -2,27 +2,6 @@ import CEspalierKernels
 import EspalierGraph
 import EspalierKernels
 import EspalierTensors
-import Synchronization
-
-/// Weights as kernels want them, made once for all plans of a model.
-final class PackedLayers: Sendable {
-    enum Layer: Sendable {
-        case dense(DenseInt8)
-        case float(DenseFloat)
-    }
-
-    private let layers = Mutex<[Int: Layer]>([:])
-
-    /// The layer of a node, packed where it is met first.
-    func layer(_ node: Int, _ make: () -> Layer) -> Layer {
-        layers.withLock { layers in
-            if let layer = layers[node] { return layer }
-            let layer = make()
-            layers[node] = layer
-            return layer
-        }
-    }
-}
 
 extension Planner {
     /// What is the same for a layer in any arithmetic.
@@ -53,7 +32,7 @@ extension Planner {
             ? floatConstant(node.operands[2]).elements
             : [Float](repeating: 0, count: shape.outputs)
         guard bias.count == shape.outputs else { throw GraphError("its bias does not fit") }
-        let layer = packed.layer(index) {
+        let layer = packed.layer(PackedLayers.Key(node: index, form: .float)) {
             .float(
                 DenseFloat(
                     weights.elements, bias: bias, outputs: shape.outputs, taps: shape.taps,
@@ -179,41 +158,6 @@ struct IntegerLayer {
             guard sums.allSatisfy({ $0.magnitude < 0x1p30 }) else { return nil }
             return sums.map { Int32(Rounding.nearest($0)) }
         default: throw GraphError("its bias does not fit")
-        }
-    }
-}
-
-extension Planner {
-    fileprivate mutating func addInteger(
-        _ index: Int, _ shape: LayerShape, _ integers: IntegerLayer
-    ) throws(GraphError) {
-        let node = graph.nodes[index]
-        guard let source = codes(node.operands[0]) else {
-            throw GraphError("its input is no codes")
-        }
-        let layer = packed.layer(index) {
-            .dense(
-                DenseInt8(
-                    integers.weights.codes, outputs: shape.outputs, taps: shape.taps,
-                    channels: shape.channels, inputZeroPoint: integers.inputZeroPoint,
-                    integers.requantization))
-        }
-        guard case .dense(let layer) = layer else { throw GraphError("packed otherwise") }
-        var window = shape.window
-        window?.channels = Int32(shape.input.pitch)
-        window?.pitch = Int32(shape.input.pitch)
-        let target =
-            integers.givesCodes
-            ? slot(bytes: shape.output.bytes) : floatSlot(for: .node(index))
-        add(
-            DenseInt8Step(
-                name: node.name, layer: layer, window: window, source: source, target: target,
-                input: shape.input, output: shape.output, givesCodes: integers.givesCodes))
-        if integers.givesCodes {
-            setCodes(.node(index), target)
-        } else {
-            setFloats(.node(index), target)
-            try finish(index)
         }
     }
 }

@@ -11,23 +11,29 @@ struct Planner {
     let graph: Graph
     let capacity: Int
     let packed: PackedLayers
+    let costs: CostTable
     let shapes: [Shape]
     private(set) var steps: [any Step] = []
     private(set) var strides: [Int] = []
+    // Bytes of a slot beside those of each example.
+    private var extra: [Int] = []
     private var codeSlots: [Graph.Operand: Slot] = [:]
     private var floatSlots: [Graph.Operand: Slot] = [:]
     private var marks: [Plan.Mark] = []
 
     /// - Throws: `GraphError` where the graph makes no sense, or has a node that this runtime cannot run.
     static func plan(
-        _ graph: Graph, capacity: Int, packed: PackedLayers
+        _ graph: Graph, capacity: Int, packed: PackedLayers, costs: CostTable
     ) throws(GraphError) -> Plan {
-        var planner = try Planner(graph, capacity: capacity, packed: packed)
+        var planner = try Planner(graph, capacity: capacity, packed: packed, costs: costs)
         return try planner.plan()
     }
 
-    private init(_ graph: Graph, capacity: Int, packed: PackedLayers) throws(GraphError) {
+    private init(
+        _ graph: Graph, capacity: Int, packed: PackedLayers, costs: CostTable
+    ) throws(GraphError) {
         self.graph = graph
+        self.costs = costs
         self.capacity = capacity
         self.packed = packed
         shapes = try graph.shapes(batch: 1)
@@ -48,7 +54,8 @@ struct Planner {
         }
         let output = try floats(graph.output)
         let (places, bytes) = MemoryPlan.places(
-            steps: steps, sizes: strides.map { $0 * capacity }, output: output.index)
+            steps: steps, sizes: zip(strides, extra).map { $0 * capacity + $1 },
+            output: output.index)
         return Plan(
             capacity: capacity, bytes: bytes, steps: steps, places: places, strides: strides,
             marks: marks, output: output, outputCount: example(graph.output).elementCount,
@@ -65,8 +72,14 @@ struct Planner {
         }
     }
 
-    mutating func slot(bytes: Int) -> Slot {
+    /// A new slot.
+    ///
+    /// - Parameters:
+    ///   - bytes: Of each example.
+    ///   - extra: Of the column as a whole.
+    mutating func slot(bytes: Int, extra: Int = 0) -> Slot {
         strides.append(bytes)
+        self.extra.append(extra)
         return Slot(index: strides.count - 1)
     }
 

@@ -13,6 +13,7 @@ struct QuantizeStep: Step {
     let layout: PixelLayout
     let quantizer: esp_quantizer
 
+    var kernel: String { "floats to codes" }
     var reads: [Int] { [source.index] }
     var writes: [Int] { [target.index] }
 
@@ -43,6 +44,7 @@ struct DequantizeStep: Step {
     let layout: PixelLayout
     let quantizer: esp_quantizer
 
+    var kernel: String { "codes to floats" }
     var reads: [Int] { [source.index] }
     var writes: [Int] { [target.index] }
 
@@ -69,6 +71,7 @@ struct RepackStep: Step {
     let from: PixelLayout
     let to: PixelLayout
 
+    var kernel: String { "codes copied" }
     var reads: [Int] { [source.index] }
     var writes: [Int] { [target.index] }
 
@@ -96,6 +99,7 @@ struct DenseInt8Step: Step {
     let output: PixelLayout
     let givesCodes: Bool
 
+    var kernel: String { "INT8 dense" }
     var reads: [Int] { [source.index] }
     var writes: [Int] { [target.index] }
 
@@ -133,6 +137,7 @@ struct DenseFloatStep: Step {
     let input: PixelLayout
     let output: PixelLayout
 
+    var kernel: String { "float dense" }
     var reads: [Int] { [source.index] }
     var writes: [Int] { [target.index] }
 
@@ -160,6 +165,7 @@ struct MaxPoolCodesStep: Step {
     let target: Slot
     let pitch: Int
 
+    var kernel: String { "codes" }
     var reads: [Int] { [source.index] }
     var writes: [Int] { [target.index] }
 
@@ -187,6 +193,7 @@ struct PoolFloatsStep: Step {
     let source: Slot
     let target: Slot
 
+    var kernel: String { "floats" }
     var reads: [Int] { [source.index] }
     var writes: [Int] {
         if case .largest(let slot) = kind { return [target.index, slot.index] }
@@ -233,6 +240,7 @@ struct ElementwiseStep: Step {
     /// Elements of an example.
     let count: Int
 
+    var kernel: String { "floats" }
     var reads: [Int] {
         if case .add(let other) = kind { return [source.index, other.index] }
         return [source.index]

@@ -1,6 +1,7 @@
 import CEspalierKernels
 import EspalierEngine
 import EspalierGraph
+import EspalierKernels
 import EspalierNN
 import EspalierRuntime
 import EspalierTensors
@@ -98,10 +99,65 @@ import Testing
         #expect(model.run(many).isIdentical(to: one))
     }
 
+    private static var denseIsFree: CostTable {
+        var table = CostTable.shipped(.current)
+        table.dense.steps = table.dense.steps.map { _ in 0 }
+        (table.dense.result, table.dense.tap) = (0, 0)
+        return table
+    }
+
+    @Test("Sparse kernels give what dense ones give, whatever the table chooses")
+    func sparseAndDense() throws {
+        let graph = try QuantizedConvnet(seed: 7, masks: true)
+            .recordedGraph(example: [8, 8, 1]).folded()
+        let x = examples(100, [8, 8, 1])
+        var tables = [CostTable](repeating: .shipped(.current), count: 3)
+        // One for which dense kernels cost nothing, and two for which one kind of sparse ones does.
+        tables[0] = Self.denseIsFree
+        var free = tables[0].oneByFour
+        (free.entry, free.farEntry, free.planarEntry) = (0, 0, 0)
+        (free.splitEntry, free.result) = (0, 0)
+        for index in [1, 2] {
+            (tables[index].toBlock, tables[index].fromBlock, tables[index].toPlanes) = (0, 0, 0)
+        }
+        tables[1].oneByFour = free
+        tables[2].fourByFour = free
+        let kinds = ["INT8 dense", "INT8 sparse oneByFour", "INT8 sparse fourByFour"]
+        var results: [[Float]] = []
+        for (table, kind) in zip(tables, kinds) {
+            let model = try Model(graph, costs: table)
+            for batch in [1, 3, 100] {
+                let steps = model.plan(for: batch).steps
+                for name in ["conv2", "hidden"] {
+                    let kernel = steps.first { $0.name == name }?.kernel
+                    #expect(kernel?.hasPrefix(kind) == true, "\(name): \(kernel ?? "none")")
+                }
+            }
+            for isa in ISA.available {
+                results.append(model.run(x, isa: isa).elements)
+                results.append(
+                    (0..<100).flatMap { index in
+                        let one = Array(x.elements[index * 64..<(index + 1) * 64])
+                        return model.run(Tensor(one, shape: [1, 8, 8, 1]), isa: isa).elements
+                    })
+                results.append(
+                    stride(from: 0, to: 100, by: 5).flatMap { index in
+                        let five = Array(x.elements[index * 64..<(index + 5) * 64])
+                        return model.run(Tensor(five, shape: [5, 8, 8, 1]), isa: isa).elements
+                    })
+            }
+        }
+        #expect(results.count >= 9)
+        for (index, result) in results.enumerated() {
+            #expect(result == results[0], "result \(index)")
+        }
+    }
+
     @Test("A planted rounding fault is found, and its layer named")
     func plantedFault() throws {
         let network = QuantizedConvnet(seed: 5)
-        let model = try Model(network.recordedGraph(example: [8, 8, 1]).folded())
+        let model = try Model(
+            network.recordedGraph(example: [8, 8, 1]).folded(), costs: Self.denseIsFree)
         let x = examples(50, [8, 8, 1])
         // Codes rounded down instead of to the nearest.
         let faulty: esp_kernels = {

@@ -15,8 +15,9 @@ struct QuantizedConvnet: Layer {
         conv1 = Convolution2D(
             inputs: 1, outputs: 8, kernel: 3, padding: 1, random: random.child("conv1"))
         conv2 = Convolution2D(
-            inputs: 8, outputs: 20, kernel: 3, stride: 2, padding: 1, random: random.child("conv2"))
-        hidden = Linear(inputs: 80, outputs: 68, random: random.child("hidden"))
+            inputs: 8, outputs: 20, kernel: 3, stride: masks ? 1 : 2, padding: 1,
+            random: random.child("conv2"))
+        hidden = Linear(inputs: masks ? 320 : 80, outputs: 68, random: random.child("hidden"))
         head = Linear(inputs: 68, outputs: 5, random: random.child("head"))
         for layer in [conv1.bias, conv2.bias, hidden.bias, head.bias] {
             guard let bias = layer else { continue }
