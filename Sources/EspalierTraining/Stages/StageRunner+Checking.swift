@@ -1,6 +1,6 @@
+import EspalierCodec
 import EspalierData
 import EspalierEngine
-import EspalierCodec
 import EspalierInterchange
 import EspalierNN
 import EspalierTensors
