@@ -192,6 +192,55 @@ import Testing
         }
     }
 
+    /// Layers that claim the same bytes would together take more memory than the file has.
+    @Test func sharedData() throws {
+        let tensor = ContainerNetwork.SubLayer(
+            kind: .weight, type: .u8, dims: [64], data: [UInt8](repeating: 5, count: 64))
+        let network = ContainerNetwork(
+            layers: (1...2).map { id in
+                ContainerNetwork.Layer(
+                    id: id, name: "", type: 1,
+                    inputs: [ContainerNetwork.Input(layer: id - 1)], subLayers: [tensor])
+            })
+        for isCompact in [true, false] {
+            var bytes = network.encoded(isCompact: isCompact)
+            let layers = try ContainerReader(bytes).layers
+            // The second layer's data and tensor are said to be the first one's; 40 bytes describe the tensor.
+            let header = layers[1].headerPlace
+            for at in [header.lowerBound + 16, header.upperBound - 40 + 8] {
+                for index in 0..<8 {
+                    bytes[at + index] = UInt8(
+                        truncatingIfNeeded: layers[0].extent.lowerBound >> (8 * index))
+                }
+            }
+            ChecksumRepair.repair(&bytes)
+            do {
+                _ = try ContainerReader(bytes)
+                Issue.record("it was read")
+            } catch {
+                #expect(
+                    error.part == .layerHeaders && error.problem.contains("overlap"), "\(error)")
+            }
+        }
+    }
+
+    /// The zeros between layers lie under no checksum in a file that is not compact; they are looked at.
+    @Test func gaps() throws {
+        let bytes = try GraphSamples.tiny.container().encoded()
+        let layers = try ContainerReader(bytes, knownFields: [1, 2, 3]).layers
+        var found = 0
+        for place in layers[0].extent.lowerBound..<bytes.count
+        where !layers.contains(where: { $0.extent.contains(place) }) {
+            var damaged = bytes
+            damaged[place] = 1
+            found += 1
+            #expect(throws: ContainerError.self) {
+                try ContainerReader(damaged, knownFields: [1, 2, 3]).network()
+            }
+        }
+        #expect(found > 0)
+    }
+
     /// A chain longer than any stack is deep.
     @Test func longChains() throws {
         let count = 20_000

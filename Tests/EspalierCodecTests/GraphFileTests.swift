@@ -128,6 +128,31 @@ private func expectSame(_ a: Graph, _ b: Graph, masks: Bool = true) {
         #expect(files.count > 20)
     }
 
+    @Test("Files are read and mapped as bytes in memory are; one that is cut off later is an error")
+    func fromDisk() throws {
+        let bytes = try GraphSamples.tiny.encoded()
+        try Fixtures.withFolder { folder in
+            let path = folder + "/tiny.espalier"
+            try FileAccess.writeAtomically(bytes, to: path)
+            let (opened, mapped) = (
+                try GraphFile(FileBytes(path)), try GraphFile(MappedBytes(path))
+            )
+            expectSame(try opened.graph(), GraphSamples.tiny)
+            expectSame(try mapped.graph(), GraphSamples.tiny)
+            let handle = try #require(FileHandle(forWritingAtPath: path))
+            try handle.truncate(atOffset: UInt64(bytes.count - 1))
+            // The head is the last.
+            for read in [{ try opened.graph() }, { try mapped.graph() }] {
+                do {
+                    _ = try read()
+                    Issue.record("it was read")
+                } catch let error as ContainerError {
+                    #expect(error.part == .layer(7))
+                }
+            }
+        }
+    }
+
     @Test("A mask that saves nothing is left out; one of -0 is written as +0")
     func masksAndZeros() throws {
         let nearlyDense = Mask(shape: [8, 9]) { $0 != 5 }
