@@ -31,6 +31,7 @@ let package = Package(
     name: "espalier",
     platforms: [.macOS(.v15)],
     products: [
+        .library(name: "EspalierRuntime", targets: ["EspalierRuntime"]),
         .library(name: "EspalierTraining", targets: ["EspalierTraining"]),
         .executable(name: "espalier", targets: ["espalier"]),
     ],
@@ -86,6 +87,8 @@ let package = Package(
             dependencies: ["EspalierTraining", "EspalierRuntime", argumentParser],
             swiftSettings: settings),
 
+        .executableTarget(
+            name: "espalier-classify", dependencies: ["EspalierRuntime"], swiftSettings: settings),
         .executableTarget(
             name: "espalier-bench",
             dependencies: [
