@@ -30,7 +30,7 @@ public final class Model: Sendable {
     /// - Parameter costs: What kernels are chosen by; the results do not depend on it.
     /// - Throws: `GraphError` where this runtime cannot run it.
     package init(
-        _ graph: Graph, information: [UInt8]? = nil, costs: CostTable = .shipped(.current)
+        _ graph: Graph, information: [UInt8]? = nil, costs: CostTable = .current
     ) throws(GraphError) {
         self.graph = graph
         self.information = information

@@ -7,6 +7,7 @@ import Foundation
 ///
 ///     recipe.yaml      as it was read
 ///     run.json         seed, version, instruction set, fingerprint of the recipe
+///     costs.json       the cost table that plans are made by, also after a resume
 ///     lock             held while a process is at work here
 ///     log.jsonl        one JSON line an event; no clock, no path
 ///     STAGE/last.safetensors    where the stage stands; a resume goes on from here
@@ -20,6 +21,7 @@ package struct RunFolder {
 
     var recipe: String { path + "/recipe.yaml" }
     var settings: String { path + "/run.json" }
+    var costs: String { path + "/costs.json" }
     var log: String { path + "/log.jsonl" }
     var result: String { path + "/result.json" }
 
@@ -106,6 +108,11 @@ package struct RunFolder {
     private func fill(_ recipe: Recipe, _ source: [UInt8]) throws {
         if !FileAccess.exists(self.recipe) {
             try FileAccess.writeAtomically(source, to: self.recipe)
+        }
+        if FileAccess.exists(costs) {
+            try Machine.useCosts(costs)
+        } else {
+            try FileAccess.writeAtomically(Machine.costs(), to: costs)
         }
         for stage in recipe.stages { try FileAccess.makeFolder("\(path)/\(stage.name.value)") }
     }

@@ -17,11 +17,11 @@ struct Evaluate: ParsableCommand {
     @Flag(help: "Also compare the training tape's own forward with the runtime, layer by layer.")
     var layers = false
 
-    @OptionGroup var threads: ThreadOptions
+    @OptionGroup var machine: MachineOptions
 
     func run() throws {
-        threads.apply()
         do {
+            try machine.apply()
             let report = try NetworkEvaluation(
                 file: file, data: data, part: part, comparesLayers: layers)
             print(report)

@@ -42,11 +42,11 @@ struct Run: ParsableCommand {
     @Flag(help: "Print all outputs, not the largest one's index alone.")
     var outputs = false
 
-    @OptionGroup var threads: ThreadOptions
+    @OptionGroup var machine: MachineOptions
 
     func run() throws {
-        threads.apply()
         do {
+            try machine.apply()
             let result = try FileRun(file: file, input: input)
             for row in result.rows {
                 print(row.best, terminator: outputs ? "" : "\n")
@@ -94,7 +94,7 @@ struct Bench: ParsableCommand {
     @Option(help: "Calls that the median is taken of.")
     var calls = 200
 
-    @OptionGroup var threads: ThreadOptions
+    @OptionGroup var machine: MachineOptions
 
     func validate() throws {
         if batch.isEmpty || batch.contains(where: { $0 < 1 || $0 > 1 << 20 }) {
@@ -104,8 +104,8 @@ struct Bench: ParsableCommand {
     }
 
     func run() throws {
-        threads.apply()
         do {
+            try machine.apply()
             print(
                 try FileBench(
                     file: file, batches: batch, calls: calls, comparesDense: compare == .dense))

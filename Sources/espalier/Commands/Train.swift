@@ -25,13 +25,13 @@ struct Train: ParsableCommand {
     @Flag(help: "Go on with the run in the folder.")
     var resume = false
 
-    @OptionGroup var threads: ThreadOptions
+    @OptionGroup var machine: MachineOptions
 
     func run() throws {
-        threads.apply()
         let folder = out ?? "runs/" + Train.stem(of: recipe)
         let progress = Progress()
         do {
+            try machine.apply()
             let recipe = try Recipe.checked(path: recipe, assignments: assignments)
             let run = TrainingRun(recipe: recipe, folder: folder, resumes: resume)
             StopSignal.listen()
@@ -90,18 +90,6 @@ struct Train: ParsableCommand {
     private static func text(_ value: Double, digits: Int = 4) -> String {
         let scale = Array(repeating: 10.0, count: digits).reduce(1, *)
         return "\((value * scale).rounded() / scale)"
-    }
-}
-
-/// How many threads take part.
-struct ThreadOptions: ParsableArguments {
-    @Option(help: "Threads to use. Default: all cores; the results are the same for any number.")
-    var threads: Int?
-
-    func apply() { if let threads { Machine.threads = threads } }
-
-    func validate() throws {
-        if let threads, threads < 1 { throw ValidationError("--threads must be at least 1") }
     }
 }
 
