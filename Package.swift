@@ -115,8 +115,8 @@ let package = Package(
         tests(
             "EspalierTrainingTests",
             [
-                "EspalierTraining", "EspalierInterchange", "EspalierCodec", "EspalierData",
-                "EspalierNN", "EspalierTensors",
+                "EspalierTraining", "EspalierInterchange", "EspalierRuntime", "EspalierCodec",
+                "EspalierData", "EspalierNN", "EspalierEngine", "EspalierGraph", "EspalierTensors",
             ]),
         tests(
             "EspalierEngineTests",
