@@ -152,6 +152,39 @@ import Testing
         }
     }
 
+    @Test("A stage starts from an exported file: its weights as values, its masks")
+    func startFromTheFile() throws {
+        try withQuantizedRun { tiny, _, path in
+            let recipe = """
+                name: further
+                data:
+                  classes: {dataset: tiny, classes: 4, dev: 20%}
+                stages:
+                  - name: more
+                    start_from: \(path)
+                    on: classes
+                    epochs: 2
+                    lock_masks: true
+                    quantize: {from: 50%}
+                    distill: {teacher: \(path)}
+                """
+            let file = tiny.folder + "/recipes/further.yaml"
+            try recipe.write(toFile: file, atomically: false, encoding: .utf8)
+            let start = try NetworkFile(contentsOf: path)
+            let pattern = ParameterSet(start.network)["hidden.weight"]?.mask
+            #expect(pattern?.liveCount == 144)
+            let result = try TrainingRun(
+                recipe: Recipe.checked(path: file), folder: tiny.folder + "/further"
+            ).run()
+            #expect(result.stages.first?.pruned == 432)
+            let more = try NetworkFile(
+                contentsOf: tiny.folder + "/further/more/network.safetensors")
+            #expect(ParameterSet(more.network)["hidden.weight"]?.mask == pattern)
+            #expect(more.description.lineage.startFrom?.checksum == start.checksum)
+            #expect(more.description.lineage.steps > start.description.lineage.steps)
+        }
+    }
+
     private enum FileInspectionText {
         static func of(_ path: String) -> String {
             (try? FileInspection(path).description) ?? ""

@@ -1,7 +1,7 @@
 public import EspalierCodec
 public import EspalierData
 import EspalierGraph
-import EspalierNN
+public import EspalierNN
 public import EspalierRuntime
 import EspalierTensors
 import Foundation
@@ -16,6 +16,8 @@ public struct DeployedNetwork: Sendable {
         public var largestPixel: Double
         /// Where it comes from.
         public var lineage: NetworkFile.Lineage
+        /// What it is made of, to train on with it.
+        public var architecture: Architecture?
     }
 
     /// What it is for.
@@ -28,12 +30,14 @@ public struct DeployedNetwork: Sendable {
     /// Reads a file.
     ///
     /// - Throws: `FileError` where it is missing, damaged, or does not say what it is for.
-    public init(contentsOf path: String) throws(FileError) {
-        let bytes = try FileAccess.read(path)
+    ///
+    /// - Parameter isMapped: See `Model.init(path:isMapped:)`.
+    public init(contentsOf path: String, isMapped: Bool = false) throws(FileError) {
+        let count = try FileBytes(path).count
         do {
-            try self.init(bytes: bytes)
+            try self.init(Model(path: path, isMapped: isMapped), byteCount: count)
         } catch {
-            throw FileError(path: path, "\(error)")
+            throw FileError(path: path, error.description.withoutPrefix("\(path): "))
         }
     }
 
@@ -41,14 +45,18 @@ public struct DeployedNetwork: Sendable {
     ///
     /// - Throws: `ModelError` where they are damaged, or do not say what the network is for.
     public init(bytes: [UInt8]) throws(ModelError) {
-        model = try Model(bytes: bytes)
+        try self.init(Model(bytes: bytes), byteCount: bytes.count)
+    }
+
+    private init(_ model: Model, byteCount: Int) throws(ModelError) {
+        self.model = model
+        self.byteCount = byteCount
         guard
             let information = try? JSONDecoder().decode(
                 Information.self, from: Data(model.information ?? [])),
             information.largestPixel > 0, information.largestPixel <= 255
         else { throw ModelError("the file does not say what the network is for") }
         self.information = information
-        byteCount = bytes.count
     }
 
     /// A trained network as the bytes of a file.
@@ -63,9 +71,15 @@ public struct DeployedNetwork: Sendable {
     ) throws -> [UInt8] {
         let information = Information(
             task: description.task, largestPixel: description.largestPixel,
-            lineage: description.lineage)
+            lineage: description.lineage, architecture: description.architecture.withoutNorms)
         let text = try NetworkFile.json(information)
         return try graph.encoded(
             description: Array(text.utf8), producer: "espalier \(Version.current)")
+    }
+}
+
+extension String {
+    fileprivate func withoutPrefix(_ prefix: String) -> String {
+        hasPrefix(prefix) ? String(dropFirst(prefix.count)) : self
     }
 }

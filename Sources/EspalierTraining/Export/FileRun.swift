@@ -18,18 +18,16 @@ public struct FileRun: Sendable {
 
     /// Runs a `.espalier` file.
     ///
-    /// - Parameter input: Images in the IDX format, scaled as in training; or raw 32-bit floats, little-endian, example
-    ///   after example, in a file that ends in `.f32`.
-    /// - Throws: `FileError` or `DataError` where something is missing, damaged or does not fit.
-    public init(file: String, input: String) throws {
+    /// - Parameters:
+    ///   - input: Images in the IDX format, scaled as in training; or raw 32-bit floats, little-endian, example after
+    ///     example, in a file that ends in `.f32`.
+    ///   - isMapped: See `Model.init(path:isMapped:)`.
+    /// - Throws: `ModelError`, `FileError` or `DataError` where something is missing, damaged or does not fit.
+    public init(file: String, input: String, isMapped: Bool = false) throws {
         let model: Model
         let values: [Float]
         if input.hasSuffix(".f32") {
-            do {
-                model = try Model(path: file)
-            } catch {
-                throw FileError(path: file, "\(error)")
-            }
+            model = try Model(path: file, isMapped: isMapped)
             let bytes = try FileAccess.read(input)
             guard bytes.count % 4 == 0 else {
                 throw FileError(path: input, "\(bytes.count) bytes are no whole number of floats")
@@ -41,7 +39,7 @@ public struct FileRun: Sendable {
                     })
             }
         } else {
-            let deployed = try DeployedNetwork(contentsOf: file)
+            let deployed = try DeployedNetwork(contentsOf: file, isMapped: isMapped)
             model = deployed.model
             let images = try ImageExamples(images: input)
             guard Array(images.shape) == model.inputExtents else {

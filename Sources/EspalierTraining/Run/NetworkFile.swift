@@ -59,13 +59,24 @@ public struct NetworkFile: Sendable {
     /// The file's checksum.
     public let checksum: String
 
-    /// Reads a network, from a network file or from a checkpoint.
+    init(description: Description, network: Network, checksum: String) {
+        self.description = description
+        self.network = network
+        self.checksum = checksum
+    }
+
+    /// Reads a network, from a network file, a checkpoint or a `.espalier` file.
     ///
     /// - Throws: `FileError` where the file is missing, damaged, or not a network of ours.
     public init(contentsOf path: String) throws(FileError) {
+        guard !path.hasSuffix(".espalier") else {
+            try self.init(deployed: path)
+            return
+        }
         let file = try SafeTensors(contentsOf: path, requiresChecksum: true)
-        (network, description) = try NetworkFile.network(in: file)
-        checksum = file.metadata["crc32c"] ?? ""
+        let (network, description) = try NetworkFile.network(in: file)
+        self.init(
+            description: description, network: network, checksum: file.metadata["crc32c"] ?? "")
     }
 
     /// The network in a file that has been read.

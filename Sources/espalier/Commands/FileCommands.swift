@@ -42,12 +42,15 @@ struct Run: ParsableCommand {
     @Flag(help: "Print all outputs, not the largest one's index alone.")
     var outputs = false
 
+    @Flag(help: "Map the network into memory. Only for files that are replaced as a whole.")
+    var map = false
+
     @OptionGroup var machine: MachineOptions
 
     func run() throws {
         do {
             try machine.apply()
-            let result = try FileRun(file: file, input: input)
+            let result = try FileRun(file: file, input: input, isMapped: map)
             for row in result.rows {
                 print(row.best, terminator: outputs ? "" : "\n")
                 if outputs { print(row.outputs.map { "\t\($0)" }.joined()) }
