@@ -46,3 +46,55 @@ static inline int32_t esp_planes_height(const esp_window *w) {
 }
 
 static inline size_t esp_out_pixels(const esp_window *w) { return (size_t)w->out_height * (size_t)w->out_width; }
+
+// The pixels under the taps of some output pixels of a dense layer, found for a tile at a time.
+typedef struct {
+    // Where every tap is inside the image and taps are one below the other, those under the first one; the others are
+    // `step` bytes behind them each. Else [taps][rows].
+    const uint8_t *pixels[6 * ESP_MAX_TAPS];
+    size_t step;
+    bool is_inside;
+    int32_t row, column; // of the next output pixel
+} esp_operands;
+
+// Before the first tile, whose first output pixel is `first`.
+static inline esp_operands esp_first_operands(const esp_window *w, size_t first) {
+    esp_operands x;
+    x.is_inside = w->kernel_width == 1 && w->pad_top == 0 && w->pad_left == 0 &&
+                  (w->out_width - 1) * w->stride_x < w->width &&
+                  (w->out_height - 1) * w->stride_y + (w->kernel_height - 1) * w->dilation_y < w->height;
+    x.step = (size_t)w->dilation_y * (size_t)w->width * (size_t)w->pitch;
+    x.row = w->out_width > 0 ? (int32_t)(first / (size_t)w->out_width) : 0;
+    x.column = w->out_width > 0 ? (int32_t)(first % (size_t)w->out_width) : 0;
+    return x;
+}
+
+static inline void esp_next_operands(esp_operands *x, const esp_window *w, const uint8_t *pad, const uint8_t *image,
+                                     size_t rows) {
+    for (size_t i = 0; i < rows; i++) {
+        if (x->is_inside) {
+            size_t at = (size_t)(x->row * w->stride_y) * (size_t)w->width + (size_t)(x->column * w->stride_x);
+            x->pixels[i] = image + at * (size_t)w->pitch;
+        } else {
+            size_t pixel = (size_t)x->row * (size_t)w->out_width + (size_t)x->column;
+            ESP_FOR_EACH_TAP(w, pixel,
+                             { x->pixels[tap * rows + i] = at < 0 ? pad : image + (size_t)at * (size_t)w->pitch; });
+        }
+        if (++x->column == w->out_width) {
+            x->column = 0;
+            x->row++;
+        }
+    }
+}
+
+static inline const uint8_t *esp_operand(const esp_operands *x, size_t rows, size_t tap, size_t i) {
+    return x->is_inside ? x->pixels[i] + tap * x->step : x->pixels[tap * rows + i];
+}
+
+// The image with what a window needs around it.
+static inline int32_t esp_padded_height(const esp_window *w) {
+    return (w->out_height - 1) * w->stride_y + (w->kernel_height - 1) * w->dilation_y + 1;
+}
+static inline int32_t esp_padded_width(const esp_window *w) {
+    return (w->out_width - 1) * w->stride_x + (w->kernel_width - 1) * w->dilation_x + 1;
+}

@@ -113,7 +113,7 @@ public final class Model: Sendable {
             unsafe plan.run(
                 input + first * plan.inputCount, count: min(plan.capacity, batch - first),
                 into: result + first * plan.outputCount, arena: arena, kernels: kernels)
-            arenas.withLock { $0.append(arena) }
+            put(arena)
         }
     }
 
@@ -157,7 +157,10 @@ public final class Model: Sendable {
         }
     }
 
-    private func takeArena(_ bytes: Int) -> PackedBuffer {
+    // For the next one who takes it.
+    func put(_ arena: PackedBuffer) { arenas.withLock { $0.append(arena) } }
+
+    func takeArena(_ bytes: Int) -> PackedBuffer {
         let free = arenas.withLock { arenas in
             arenas.lastIndex { $0.count >= bytes }.map { arenas.remove(at: $0) }
         }

@@ -15,6 +15,8 @@ package struct Plan: Sendable {
     package let steps: [any Step]
     /// Where each slot begins.
     let places: [Int]
+    /// Bytes of each slot.
+    let sizes: [Int]
     /// Bytes from one example to the next in each slot.
     let strides: [Int]
     /// Where the value of each node lies after a step, for those who compare.
@@ -40,12 +42,10 @@ struct Slot: Sendable, Hashable {
     static let input = Slot(index: -1)
 }
 
-/// Pixels of codes: `channels` of each, `pitch` bytes apart. A vector is one pixel.
+/// Pixels of `channels` values each, one behind the other. A vector is one pixel.
 struct PixelLayout: Sendable, Hashable {
     let pixels: Int
     let channels: Int
-    /// A multiple of 4, as the kernels read.
-    var pitch: Int { (channels + 3) / 4 * 4 }
 
     /// The layout of one example.
     init(_ example: some BidirectionalCollection<Int>) {
@@ -54,7 +54,6 @@ struct PixelLayout: Sendable, Hashable {
     }
 
     var count: Int { pixels * channels }
-    var bytes: Int { pixels * pitch }
 }
 
 /// A part of a plan that runs on a column.
@@ -67,8 +66,14 @@ package protocol Step: Sendable {
     var reads: [Int] { get }
     /// Slots that it writes.
     var writes: [Int] { get }
+    /// What is left of its weights where it skips the others; for people.
+    var live: LiveBlocks? { get }
     /// Computes the column's examples.
     func run(_ column: borrowing Column)
+}
+
+extension Step {
+    package var live: LiveBlocks? { nil }
 }
 
 /// The memory of a column while it is computed.
@@ -134,15 +139,9 @@ extension Plan {
                 unsafe Array(
                     UnsafeBufferPointer(start: start, count: column.count * layout.count)))
         }
-        var codes: [UInt8] = []
-        for example in 0..<column.count {
-            let start = unsafe column.codes(mark.slot, example)
-            for pixel in 0..<layout.pixels {
-                let row = unsafe UnsafeBufferPointer(
-                    start: start + pixel * layout.pitch, count: layout.channels)
-                unsafe codes.append(contentsOf: row)
-            }
-        }
+        let start = unsafe column.codes(mark.slot)
+        let codes = unsafe Array(
+            UnsafeBufferPointer(start: start, count: column.count * layout.count))
         return .codes(codes)
     }
 }

@@ -7,8 +7,8 @@ extension Planner {
     /// What is the same for a layer in any arithmetic.
     struct LayerShape {
         let outputs: Int
-        let taps: Int
-        let channels: Int
+        var taps: Int
+        var channels: Int
         /// Nil for a linear layer.
         let window: esp_window?
         let input: PixelLayout
