@@ -133,8 +133,9 @@ let package = Package(
         tests(
             "EspalierRuntimeTests",
             [
-                "EspalierRuntime", "EspalierTraining", "EspalierNN", "EspalierEngine",
-                "EspalierGraph", "EspalierKernels", "EspalierTensors", "CEspalierKernels",
+                "EspalierRuntime", "EspalierTraining", "EspalierCodec", "EspalierNN",
+                "EspalierEngine", "EspalierGraph", "EspalierKernels", "EspalierTensors",
+                "CEspalierKernels",
             ]),
         tests(
             "EspalierInterchangeTests", ["EspalierInterchange", "EspalierCodec", "EspalierTensors"]),

@@ -205,7 +205,7 @@ extension CostTable {
         let (sparse, dense) = (time(0.05), time(0.2))
         let entry = slope(sparse, dense)
         let results = Double(geometry.blocks * channels) * table.sparse(block).result
-        let back = Double(geometry.outputPixels * images) / 64 * Double(channels / 4)
+        let back = Double(4 * geometry.resultParts)
         let rest = sparse.time - sparse.entries * entry - results - back * table.fromBlock
         return (entry, max(rest, 0) / Double(geometry.planeWords))
     }

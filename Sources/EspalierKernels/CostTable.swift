@@ -34,7 +34,7 @@ package struct CostTable: Sendable, Hashable, Codable {
     package var dense: Dense
     package var oneByFour: Sparse
     package var fourByFour: Sparse
-    /// Four inputs, or outputs, of 64 tokens from rows to a block, and back.
+    /// Four inputs, or outputs, of 64 tokens from rows to a block, and back, where there are many.
     package var toBlock: Double
     package var fromBlock: Double
     /// Four channels of a position, from rows to planes.
@@ -86,10 +86,12 @@ extension CostTable {
         let far = min(max((Double(inputs * 64) / 1024 - 32) / 32, 0), 1)
         let entry = costs.entry + far * (costs.farEntry - costs.entry)
         var perBlock = Double(entries) * entry + Double(outputs) * costs.result
-        if fromRows {
-            perBlock += Double((inputs + 3) / 4) * toBlock + Double((outputs + 3) / 4) * fromBlock
-        }
-        return perBlock * (Double(rows / 64) + costs.share(rows % 64))
+        perBlock *= Double(rows / 64) + costs.share(rows % 64)
+        guard fromRows else { return perBlock }
+        // Sixteen tokens at a time.
+        let parts = Double((rows + 15) / 16) / 4
+        return perBlock
+            + parts * (Double((inputs + 3) / 4) * toBlock + Double((outputs + 3) / 4) * fromBlock)
     }
 
     /// A sparse convolution over planes, in nanoseconds.
@@ -99,10 +101,10 @@ extension CostTable {
         let costs = sparse(block)
         let entry = geometry.isAligned ? costs.planarEntry : costs.splitEntry
         let perBlock = Double(entries) * entry + Double(outputs) * costs.result
-        let quads = Double((outputs + 3) / 4)
+        let sixteens = (outputs + 63) / 64 * geometry.resultParts
         return perBlock * geometry.tokens.reduce(0) { $0 + costs.share($1) }
             + Double(geometry.planeWords) * toPlanes
-            + Double(geometry.images * geometry.outputPixels) / 64 * quads * fromBlock
+            + Double(sixteens) * 4 * fromBlock
     }
 }
 

@@ -87,8 +87,13 @@ package struct PlanarConvolution: Sendable {
     }
     /// Whether all loads of planes are aligned.
     package var isAligned: Bool { copies > 1 || images % 16 == 0 }
-    /// Words of four channels that are written as planes, copies included.
-    package var planeWords: Int { copies * positions * ((Int(window.channels) + 3) / 4) }
+    /// Words of four channels that are written as planes, copies included; sixteen by sixteen at first.
+    package var planeWords: Int {
+        let quads = (Int(window.channels) + 3) / 4
+        return (positions + 15) / 16 * ((quads + 15) / 16) * 256 + (copies - 1) * positions * quads
+    }
+    /// Parts of at most sixteen tokens in which the blocks of results become rows.
+    package var resultParts: Int { runs.reduce(0) { $0 + ($1.count + 15) / 16 } }
 
     private var positions: Int { images * height * width }
     /// Output pixels of one image.

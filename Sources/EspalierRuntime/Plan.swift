@@ -6,7 +6,7 @@ import EspalierTensors
 ///
 /// A column runs through all steps before the next one begins, so that what a step leaves is still in cache when the next
 /// one reads it. Columns do not know of each other: any batch, in any cut, gives the same bits.
-package struct Plan: Sendable {
+package final class Plan: Sendable {
     /// Of examples.
     package let capacity: Int
     /// Bytes of scratch that a column needs.
@@ -24,6 +24,15 @@ package struct Plan: Sendable {
     let output: Slot
     let outputCount: Int
     let inputCount: Int
+
+    init(
+        capacity: Int, bytes: Int, steps: [any Step], places: [Int], sizes: [Int], strides: [Int],
+        marks: [Mark], output: Slot, outputCount: Int, inputCount: Int
+    ) {
+        (self.capacity, self.bytes, self.steps) = (capacity, bytes, steps)
+        (self.places, self.sizes, self.strides, self.marks) = (places, sizes, strides, marks)
+        (self.output, self.outputCount, self.inputCount) = (output, outputCount, inputCount)
+    }
 
     /// A node's value after a step.
     struct Mark: Sendable {
@@ -118,8 +127,8 @@ extension Plan {
             let column = unsafe Column(
                 base: base, input: input, plan: self, count: count, kernels: kernels)
             var next = 0
-            for (index, step) in steps.enumerated() {
-                step.run(column)
+            for index in steps.indices {
+                steps[index].run(column)
                 guard observes else { continue }
                 while next < marks.count, marks[next].step == index {
                     observe(marks[next].operand, value(marks[next], column))

@@ -97,6 +97,37 @@ import Testing
         let one = model.run(many)
         ThreadPool.shared.width = 2
         #expect(model.run(many).isIdentical(to: one))
+        // One that is over so soon that it stays on its thread, once that is known.
+        let tiny = try Model(
+            Network(
+                .mlp(hidden: [3], dropout: 0), input: [8, 8, 1], classes: 2,
+                random: RandomStream(seed: 1)
+            ).graph())
+        let whole = tiny.run(many).elements
+        for _ in 0..<3 { #expect(tiny.run(many).elements == whole) }
+        #expect(tiny.run(examples(1, [8, 8, 1])).elements == Array(whole.prefix(2)))
+    }
+
+    @Test("A report of a plan names its steps, what is left of sparse layers, and times")
+    func report() throws {
+        let graph = try QuantizedConvnet(seed: 6, masks: true)
+            .recordedGraph(example: [8, 8, 1]).folded()
+        var table = Self.denseIsFree
+        table.dense.result = 1e9
+        let model = try Model(graph, costs: table)
+        let report = model.report(batch: 8, calls: 3)
+        #expect(
+            report.rows.map(\.name) == [
+                "quantize", "conv1", "max_pool2d1", "conv2", "hidden", "head",
+            ])
+        #expect(report.capacity == 8 && report.bytes > 0)
+        #expect(report.rows[0].reads == [-1])
+        #expect(report.rows.allSatisfy { $0.bytes > 0 && $0.nanoseconds ?? -1 >= 0 })
+        let live = try #require(report.rows[4].live)
+        #expect(live.all == 68 / (report.rows[4].kernel.contains("four") ? 4 : 1) * 80)
+        #expect((1..<live.all).contains(live.count))
+        #expect(report.rows[5].live == nil)
+        #expect(model.report(batch: 1).rows.allSatisfy { $0.nanoseconds == nil })
     }
 
     private static var denseIsFree: CostTable {
