@@ -96,8 +96,8 @@ let package = Package(
         library(
             "EspalierTesting",
             [
-                "EspalierTraining", "EspalierInterchange", "EspalierCodec", "EspalierNN",
-                "EspalierEngine", "EspalierGraph", "EspalierTensors",
+                "EspalierInterchange", "EspalierCodec", "EspalierNN", "EspalierEngine",
+                "EspalierGraph", "EspalierKernels", "EspalierTensors",
             ]),
 
         tests("EspalierTensorsTests", ["EspalierTensors", "EspalierKernels", "CEspalierKernels"]),
@@ -112,8 +112,9 @@ let package = Package(
         tests(
             "EspalierTrainingTests",
             [
-                "EspalierTraining", "EspalierInterchange", "EspalierCodec", "EspalierData",
-                "EspalierNN", "EspalierTensors",
+                "EspalierTraining", "EspalierRuntime", "EspalierInterchange", "EspalierCodec",
+                "EspalierData", "EspalierNN", "EspalierEngine", "EspalierGraph", "EspalierKernels",
+                "EspalierTensors", "CEspalierKernels",
             ]),
         tests(
             "EspalierEngineTests",
@@ -130,7 +131,8 @@ let package = Package(
         tests(
             "EspalierRuntimeTests",
             [
-                "EspalierRuntime", "EspalierTraining", "EspalierNN", "EspalierEngine",
+                "EspalierRuntime", "EspalierTraining", "EspalierCodec", "EspalierNN",
+                "EspalierEngine",
                 "EspalierGraph", "EspalierKernels", "EspalierTensors", "CEspalierKernels",
             ]),
         tests(
@@ -138,3 +140,13 @@ let package = Package(
     ],
     swiftLanguageModes: [.v6]
 )
+
+// `scripts/sanitize` builds readers, kernels and runtime with their tests, and nothing else.
+if Context.environment["ESPALIER_READERS"] != nil {
+    let others: Set = [
+        "EspalierTraining", "espalier", "espalier-bench", "EspalierTrainingTests",
+        "EspalierEngineTests", "EspalierNNTests", "EspalierDataTests", "EspalierData", "CZlib",
+    ]
+    package.targets.removeAll { others.contains($0.name) }
+    package.products = []
+}

@@ -17,11 +17,18 @@ package struct Plan: Sendable {
     let places: [Int]
     /// Bytes from one example to the next in each slot.
     let strides: [Int]
+    /// Bytes of each slot beside those of its examples.
+    let extra: [Int]
     /// Where the value of each node lies after a step, for those who compare.
     let marks: [Mark]
     let output: Slot
     let outputCount: Int
     let inputCount: Int
+
+    /// Bytes of what a step writes for one example.
+    func bytes(of step: any Step) -> Int {
+        step.writes.reduce(0) { $0 + ($1 >= 0 ? strides[$1] + extra[$1] : 0) }
+    }
 
     /// A node's value after a step.
     struct Mark: Sendable {

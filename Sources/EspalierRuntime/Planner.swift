@@ -58,7 +58,8 @@ struct Planner {
             output: output.index)
         return Plan(
             capacity: capacity, bytes: bytes, steps: steps, places: places, strides: strides,
-            marks: marks, output: output, outputCount: example(graph.output).elementCount,
+            extra: extra, marks: marks, output: output,
+            outputCount: example(graph.output).elementCount,
             inputCount: graph.input.example.elementCount)
     }
 
