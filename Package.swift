@@ -99,8 +99,8 @@ let package = Package(
         library(
             "EspalierTesting",
             [
-                "EspalierTraining", "EspalierInterchange", "EspalierCodec", "EspalierNN",
-                "EspalierEngine", "EspalierGraph", "EspalierTensors",
+                "EspalierInterchange", "EspalierCodec", "EspalierNN", "EspalierEngine",
+                "EspalierGraph", "EspalierKernels", "EspalierTensors",
             ]),
 
         tests("EspalierTensorsTests", ["EspalierTensors", "EspalierKernels", "CEspalierKernels"]),
@@ -115,8 +115,9 @@ let package = Package(
         tests(
             "EspalierTrainingTests",
             [
-                "EspalierTraining", "EspalierInterchange", "EspalierRuntime", "EspalierCodec",
-                "EspalierData", "EspalierNN", "EspalierEngine", "EspalierGraph", "EspalierTensors",
+                "EspalierTraining", "EspalierRuntime", "EspalierInterchange", "EspalierCodec",
+                "EspalierData", "EspalierNN", "EspalierEngine", "EspalierGraph", "EspalierKernels",
+                "EspalierTensors", "CEspalierKernels",
             ]),
         tests(
             "EspalierEngineTests",
@@ -142,3 +143,13 @@ let package = Package(
     ],
     swiftLanguageModes: [.v6]
 )
+
+// `scripts/sanitize` builds readers, kernels and runtime with their tests, and nothing else.
+if Context.environment["ESPALIER_READERS"] != nil {
+    let others: Set = [
+        "EspalierTraining", "espalier", "espalier-bench", "EspalierTrainingTests",
+        "EspalierEngineTests", "EspalierNNTests", "EspalierDataTests", "EspalierData", "CZlib",
+    ]
+    package.targets.removeAll { others.contains($0.name) }
+    package.products = []
+}

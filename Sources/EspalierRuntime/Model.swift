@@ -32,17 +32,26 @@ public final class Model: Sendable {
 
     /// A model of a graph.
     ///
-    /// - Parameter costs: What kernels are chosen by; the results do not depend on it.
+    /// - Parameters:
+    ///   - costs: What kernels are chosen by; the results do not depend on it.
+    ///   - limits: What it may ask for.
     /// - Throws: `GraphError` where this runtime cannot run it.
     package init(
-        _ graph: Graph, information: [UInt8]? = nil, costs: CostTable = .current
+        _ graph: Graph, information: [UInt8]? = nil, costs: CostTable = .current,
+        limits: Limits = Limits()
     ) throws(GraphError) {
         self.graph = graph
         self.information = information
         self.costs = costs
         inputExtents = Array(graph.input.example)
-        outputExtents = Array(try graph.outputExample())
+        outputExtents = Array(try graph.checked(for: limits))
         let one = try Planner.plan(graph, capacity: 1, packed: packed, costs: costs)
+        guard one.bytes <= limits.bytes else {
+            let largest = one.steps.max { one.bytes(of: $0) < one.bytes(of: $1) }
+            throw GraphError(
+                "the values of one example take \(one.bytes) bytes, at most \(limits.bytes) are taken; "
+                    + "most of them at '\(largest?.name ?? graph.input.name)'")
+        }
         var largest = 1
         while largest < 64, 2 * largest * one.bytes <= Model.columnBytes { largest *= 2 }
         largestColumn = largest

@@ -19,6 +19,8 @@ package final class Plan: Sendable {
     let sizes: [Int]
     /// Bytes from one example to the next in each slot.
     let strides: [Int]
+    /// Bytes of each slot beside those of its examples.
+    let extra: [Int]
     /// Where the value of each node lies after a step, for those who compare.
     let marks: [Mark]
     let output: Slot
@@ -27,11 +29,17 @@ package final class Plan: Sendable {
 
     init(
         capacity: Int, bytes: Int, steps: [any Step], places: [Int], sizes: [Int], strides: [Int],
-        marks: [Mark], output: Slot, outputCount: Int, inputCount: Int
+        extra: [Int], marks: [Mark], output: Slot, outputCount: Int, inputCount: Int
     ) {
         (self.capacity, self.bytes, self.steps) = (capacity, bytes, steps)
         (self.places, self.sizes, self.strides, self.marks) = (places, sizes, strides, marks)
+        self.extra = extra
         (self.output, self.outputCount, self.inputCount) = (output, outputCount, inputCount)
+    }
+
+    /// Bytes of what a step writes for one example.
+    func bytes(of step: any Step) -> Int {
+        step.writes.reduce(0) { $0 + ($1 >= 0 ? strides[$1] + extra[$1] : 0) }
     }
 
     /// A node's value after a step.

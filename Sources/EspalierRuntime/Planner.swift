@@ -58,7 +58,7 @@ struct Planner {
             steps: steps, sizes: sizes, output: output.index)
         return Plan(
             capacity: capacity, bytes: bytes, steps: steps, places: places, sizes: sizes,
-            strides: strides, marks: marks, output: output,
+            strides: strides, extra: extra, marks: marks, output: output,
             outputCount: example(graph.output).elementCount,
             inputCount: graph.input.example.elementCount)
     }

@@ -6,7 +6,8 @@ import Testing
 
 /// Integer layers of the runtime against integers computed by PyTorch: the same sums, biases and codes.
 @Suite struct GoldenIntegerTests {
-    @Test("int8_linear and int8_conv2d: every code as in the golden files, on every instruction set")
+    @Test(
+        "int8_linear and int8_conv2d: every code as in the golden files, on every instruction set")
     func integerLayers() throws {
         var count = 0
         for folder in GoldenRunner.folders(package: Fixtures.packageRoot) {

@@ -86,12 +86,11 @@ extension Graph {
             result.constants[weight] = Constant(
                 name: constants[weight].name, value: .floats(codes.dequantized))
             guard case .constant(let bias)? = nodes[index].operands.dropFirst(2).first,
-                case .sums(let sums) = constants[bias].value,
-                let grid = grid(of: nodes[index].operands[0])
+                let values = floatBias(of: index)
             else { continue }
-            let values = zip(sums, codes.scalesOfOutputs).map { Float($0) * (grid.scales[0] * $1) }
-            result.constants[bias] = Constant(
-                name: constants[bias].name, value: .floats(Tensor(values, shape: [sums.count])))
+            // Its own: another layer may count the same numbers in other units.
+            result.nodes[index].operands[2] = .constant(result.constants.count)
+            result.constants.append(Constant(name: constants[bias].name, value: .floats(values)))
         }
         return result
     }
