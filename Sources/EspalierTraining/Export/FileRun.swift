@@ -20,16 +20,12 @@ public struct FileRun: Sendable {
     ///
     /// - Parameter input: Images in the IDX format, scaled as in training; or raw 32-bit floats, little-endian, example
     ///   after example, in a file that ends in `.f32`.
-    /// - Throws: `FileError` or `DataError` where something is missing, damaged or does not fit.
+    /// - Throws: `ModelError`, `FileError` or `DataError` where something is missing, damaged or does not fit.
     public init(file: String, input: String) throws {
         let model: Model
         let values: [Float]
         if input.hasSuffix(".f32") {
-            do {
-                model = try Model(path: file)
-            } catch {
-                throw FileError(path: file, "\(error)")
-            }
+            model = try Model(path: file)
             let bytes = try FileAccess.read(input)
             guard bytes.count % 4 == 0 else {
                 throw FileError(path: input, "\(bytes.count) bytes are no whole number of floats")
