@@ -134,9 +134,8 @@ let package = Package(
         tests(
             "EspalierRuntimeTests",
             [
-                "EspalierRuntime", "EspalierTraining", "EspalierCodec", "EspalierNN",
-                "EspalierEngine", "EspalierGraph", "EspalierKernels", "EspalierTensors",
-                "CEspalierKernels",
+                "EspalierRuntime", "EspalierCodec", "EspalierNN", "EspalierEngine", "EspalierGraph",
+                "EspalierKernels", "EspalierTensors", "CEspalierKernels",
             ]),
         tests(
             "EspalierInterchangeTests", ["EspalierInterchange", "EspalierCodec", "EspalierTensors"]),
