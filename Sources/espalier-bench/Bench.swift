@@ -26,8 +26,15 @@ struct Bench: ParsableCommand {
     @Flag(help: "Measure a new cost table of the INT8 kernels in use and print it, nothing else.")
     var tune = false
 
+    @Option(
+        help:
+            "Run training steps of a network when told to on standard input; see scripts/bench-training."
+    )
+    var turns: String?
+
     func run() throws {
         if let threads { Machine.threads = threads }
+        if let turns { return try TrainingTurns.run(turns) }
         if tune { return print(try CostCases.tuned()) }
         let meter = Meter(seconds: seconds)
         let cases =
