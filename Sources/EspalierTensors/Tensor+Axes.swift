@@ -21,13 +21,10 @@ extension Tensor {
 
     /// A copy whose element at `index` is the one at offset + sum of index * strides.
     package func strided(_ target: Shape, strides: [Int], offset: Int = 0) -> Tensor {
-        let source = self
-        return unsafe Tensor(target) { result in
-            unsafe source.reading { elements in
-                var position = offset
-                target.forEachIndex(strides: strides, position: &position) { flat, position in
-                    unsafe result[flat] = unsafe elements[position]
-                }
+        unsafe Tensor(target) { result in
+            unsafe reading { elements in
+                unsafe StridedCopy(target, from: strides, to: target.strides).run(
+                    elements + offset, result)
             }
         }
     }
