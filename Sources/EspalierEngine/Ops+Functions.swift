@@ -30,15 +30,26 @@ extension Op.Unary: Differentiable {
 
 extension Op.Binary: Differentiable {
     func forward(_ inputs: [Tensor], _ context: inout ForwardContext) -> Tensor {
-        context.keep(inputs[0], inputs[1])
-        let operands = broadcast(inputs)
-        return Kernels.binary(function.code, operands[0], operands[1])
+        if function != .subtract { context.keep(inputs[0], inputs[1]) }
+        return Kernels.binary(function.code, inputs[0], inputs[1])
     }
 
     func gradients(_ upstream: Tensor, _ saved: Saved) -> [Tensor?] {
-        let operands = broadcast(saved.tensors)
-        let gradients = Kernels.binaryGradients(
-            function.code, operands[0], operands[1], upstream: upstream, needed: saved.needed)
+        let gradients: [Tensor?]
+        switch function {
+        case .subtract:
+            gradients = [upstream, saved.needed[1] ? Kernels.scale(upstream, by: -1) : nil]
+        case .multiply:
+            // The other operand is broadcast as in the forward.
+            gradients = [0, 1].map { side in
+                saved.needed[side]
+                    ? Kernels.binary(function.code, upstream, saved.tensors[1 - side]) : nil
+            }
+        case .divide, .power, .maximum, .minimum:
+            let operands = broadcast(saved.tensors)
+            gradients = Kernels.binaryGradients(
+                function.code, operands[0], operands[1], upstream: upstream, needed: saved.needed)
+        }
         return zip(gradients, saved.inputShapes).map { gradient, shape in
             gradient.map { Kernels.sum($0, to: shape) }
         }

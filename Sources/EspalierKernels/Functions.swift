@@ -19,9 +19,54 @@ extension Kernels {
         }
     }
 
-    /// A function of two elements, of equal shapes.
+    /// A function of two elements, with broadcasting.
     package static func binary(_ function: esp_binary, _ a: Tensor, _ b: Tensor) -> Tensor {
-        unsafe combine(a, b) { unsafe c.f32_binary(function, $0, $1, $2, $3) }
+        unsafe broadcast(a, b) { unsafe c.f32_binary(function, $0, $1, $2, $3) }
+    }
+
+    /// a + b with broadcasting.
+    package static func broadcastAdd(_ a: Tensor, _ b: Tensor) -> Tensor {
+        unsafe broadcast(a, b) { unsafe c.f32_add($0, $1, $2, $3) }
+    }
+
+    private typealias Combination = (
+        UnsafePointer<Float>, UnsafePointer<Float>, UnsafeMutablePointer<Float>, Int
+    ) -> Void
+
+    private static func broadcast(_ a: Tensor, _ b: Tensor, _ kernel: Combination) -> Tensor {
+        if a.shape == b.shape { return unsafe combine(a, b, kernel) }
+        guard let shape = a.shape.broadcast(with: b.shape) else {
+            fatalError("operands of shapes \(a.shape) and \(b.shape) cannot be broadcast")
+        }
+        if a.shape == shape, b.shape.isRepeated(in: shape) {
+            return unsafe combine(a, repeating: b) { unsafe kernel($0, $1, $2, $3) }
+        }
+        if b.shape == shape, a.shape.isRepeated(in: shape) {
+            return unsafe combine(b, repeating: a) { unsafe kernel($1, $0, $2, $3) }
+        }
+        return unsafe combine(a.broadcast(to: shape), b.broadcast(to: shape), kernel)
+    }
+
+    // An operand that comes again and again as a whole, such as a row or a scalar: some copies of it that stay in the
+    // cache meet part after part of the other.
+    private static func combine(
+        _ x: Tensor, repeating row: Tensor, _ kernel: Combination
+    ) -> Tensor {
+        guard x.count > 0 else { return x }
+        let copies = min(max(1_024 / row.count, 1), x.count / row.count)
+        let part = copies * row.count
+        let tile = row.reshaped(to: [row.count]).broadcast(to: [copies, row.count])
+        return unsafe Tensor(x.shape) { y in
+            unsafe reading(x, tile) { source, tile in
+                forEachBlock((x.count + part - 1) / part, grain: rowGrain(part)) { at, n in
+                    for index in at..<at + n {
+                        let start = index * part
+                        unsafe kernel(
+                            source + start, tile, y + start, min(part, x.count - start))
+                    }
+                }
+            }
+        }
     }
 
     /// da and db of a function of two elements, nil where nobody asks. All shapes are equal.
@@ -59,5 +104,13 @@ extension Kernels {
                 }
             }
         }
+    }
+}
+
+extension Shape {
+    /// Whether a tensor of this shape is repeated as a whole when it is broadcast to `target`.
+    fileprivate func isRepeated(in target: Shape) -> Bool {
+        let own = Shape(drop { $0 == 1 })
+        return own.rank <= target.rank && own == Shape(target.suffix(own.rank))
     }
 }

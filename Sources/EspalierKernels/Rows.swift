@@ -91,6 +91,7 @@ extension Kernels {
         }
         let axes = Array(x.shape.indices)
         let (summed, kept) = (axes.filter(isSummed), axes.filter { !isSummed($0) })
+        if target.elementCount == 1 { return Tensor(sum(x)).reshaped(to: target) }
         let rows = summed.reduce(1) { $0 * x.shape[$1] }
         let columns = kept.reduce(1) { $0 * x.shape[$1] }
         // Behind one another as they are: a sum of each row; otherwise one of each column.

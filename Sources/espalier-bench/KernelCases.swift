@@ -41,7 +41,7 @@ enum KernelCases {
             unsafe integers = block(0, room)
             unsafe zeros = block(0, KernelCases.count)
             unsafe halves = block(0x3C01, KernelCases.count)
-            unsafe words = block(0x5555_3333_0F0F_00FF, room / 64 + 1)
+            unsafe words = block(0x5555_3333_0F0F_00FF, KernelCases.count)
             // 16 x 16 pixels of 64 channels under 3 x 3.
             unsafe window = block(
                 esp_window(
