@@ -43,8 +43,9 @@ let package = Package(
         .target(
             name: "CEspalierKernels",
             exclude: [
-                "int8.inc", "int8_avx2.inc", "int8_blocks.inc", "int8_scalar.inc", "layers.inc",
-                "quantize.inc", "table.inc", "vector.inc", "words.inc", "words_avx2.inc",
+                "copies.inc", "elements.inc", "elements_scalar.inc", "int8.inc", "int8_avx2.inc",
+                "int8_blocks.inc", "int8_scalar.inc", "layers.inc", "quantize.inc", "rows.inc",
+                "table.inc", "vector.inc", "words.inc", "words_avx2.inc",
             ]),
         .systemLibrary(
             name: "COpenBLAS", pkgConfig: "openblas",

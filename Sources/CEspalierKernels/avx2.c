@@ -12,6 +12,9 @@
 #pragma clang diagnostic ignored "-Wpsabi"
 #pragma clang attribute push(__attribute__((target("avx2,fma,sse4.2,crc32,popcnt"))), apply_to = function)
 #include "vector.inc"
+#include "elements.inc"
+#include "rows.inc"
+#include "copies.inc"
 #include "quantize.inc"
 #include "words_avx2.inc"
 #include "layers.inc"

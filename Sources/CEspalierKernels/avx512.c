@@ -13,6 +13,9 @@
 #pragma clang attribute push( \
     __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,sse4.2,crc32,popcnt"))), apply_to = function)
 #include "vector.inc"
+#include "elements.inc"
+#include "rows.inc"
+#include "copies.inc"
 #include "quantize.inc"
 #include "words.inc"
 #include "layers.inc"

@@ -309,5 +309,7 @@ static void KERNEL(u8_dequantize)(const esp_quantizer *q, const uint8_t *x, floa
     for (size_t i = 0; i < n; i++) y[i] = (float)(x[i] - q->zero_point) * q->scale;
 }
 
+#include "elements_scalar.inc"
+#include "copies.inc"
 #include "int8_scalar.inc"
 #include "table.inc"

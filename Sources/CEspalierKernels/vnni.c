@@ -15,6 +15,9 @@
     __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,sse4.2,crc32,popcnt"))), \
     apply_to = function)
 #include "vector.inc"
+#include "elements.inc"
+#include "rows.inc"
+#include "copies.inc"
 #include "quantize.inc"
 #include "words.inc"
 #include "layers.inc"

@@ -58,6 +58,23 @@ extension Op {
         case .reshape(let op): op
         case .crossEntropy(let op): op
         case .distillation(let op): op
+        case .unary(let op): op
+        case .binary(let op): op
+        case .select(let op): op
+        case .fill(let op): op
+        case .reduce(let op): op
+        case .cumulativeSum(let op): op
+        case .permute(let op): op
+        case .slice(let op): op
+        case .concatenate(let op): op
+        case .pad(let op): op
+        case .expand(let op): op
+        case .triangle(let op): op
+        case .matMul(let op): op
+        case .layerNorm(let op): op
+        case .gather(let op): op
+        case .take(let op): op
+        case .scatterAdd(let op): op
         }
     }
 }

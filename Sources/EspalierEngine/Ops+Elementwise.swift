@@ -4,14 +4,12 @@ import EspalierTensors
 
 extension Op.Add: Differentiable {
     func forward(_ inputs: [Tensor], _ context: inout ForwardContext) -> Tensor {
-        guard inputs[0].shape != inputs[1].shape else { return Kernels.add(inputs[0], inputs[1]) }
-        guard let shape = inputs[0].shape.broadcast(with: inputs[1].shape) else { return inputs[0] }
-        return Kernels.add(inputs[0].broadcast(to: shape), inputs[1].broadcast(to: shape))
+        Kernels.broadcastAdd(inputs[0], inputs[1])
     }
 
     func gradients(_ upstream: Tensor, _ saved: Saved) -> [Tensor?] {
         zip(saved.inputShapes, saved.needed).map { shape, needed in
-            needed ? upstream.summed(to: shape) : nil
+            needed ? Kernels.sum(upstream, to: shape) : nil
         }
     }
 }

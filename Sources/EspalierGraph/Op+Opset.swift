@@ -69,13 +69,52 @@ extension Op {
         case .dropout: entry(13, "dropout", "Dropout", 1...1, isForInference: false)
         case .crossEntropy: entry(14, "cross_entropy", nil, 1...1, isForInference: false)
         case .distillation: entry(15, "distillation", nil, 1...1, isForInference: false)
+        case .unary(let op): entry(16, op.function.name, op.function.onnx, 1...1)
+        case .binary(let op): entry(17, op.function.name, op.function.onnx, 2...2)
+        case .select: entry(18, "where", "Where", 3...3)
+        case .fill: entry(19, "masked_fill", nil, 2...2)
+        case .reduce(let op): entry(20, op.kind.name, op.kind.onnx, 1...1)
+        case .cumulativeSum: entry(21, "cumsum", "CumSum", 1...1)
+        case .permute: entry(22, "permute", "Transpose", 1...1)
+        case .slice: entry(23, "slice", "Slice", 1...1)
+        case .concatenate: entry(24, "concat", "Concat", 1...1_024)
+        case .pad: entry(25, "pad", "Pad", 1...1)
+        case .expand: entry(26, "expand", "Expand", 1...1)
+        case .triangle: entry(27, "triangle", "Trilu", 1...1)
+        case .matMul: entry(28, "matmul", "MatMul", 2...2)
+        case .layerNorm: entry(29, "layer_norm", "LayerNormalization", 1...3)
+        case .gather: entry(30, "gather", "GatherElements", 1...1, isForInference: false)
+        case .take: entry(31, "take", "Gather", 1...1, isForInference: false)
+        case .scatterAdd:
+            entry(32, "scatter_add", "ScatterElements", 2...2, isForInference: false)
         }
     }
 
     /// The attributes with their frozen tags. Ops that are not for inference have none here.
     package var attributes: [Opset.Attribute] {
         switch self {
-        case .add, .relu, .linear, .mask, .dropout, .crossEntropy, .distillation: []
+        case .add, .relu, .linear, .mask, .dropout, .crossEntropy, .distillation, .select,
+            .gather, .take, .scatterAdd:
+            []
+        case .unary(let op): op.attributes
+        case .binary(let op): [Opset.Attribute(1, [op.function.number])]
+        case .fill(let op): [Opset.Attribute(tag: 1, value: .floats([op.value]))]
+        case .reduce(let op): op.attributes
+        case .cumulativeSum(let op): [Opset.Attribute(1, [op.axis])]
+        case .permute(let op): [Opset.Attribute(1, op.order)]
+        case .slice(let op):
+            [Opset.Attribute(1, op.parts.flatMap { [$0.axis, $0.start, $0.end, $0.step] })]
+        case .concatenate(let op): [Opset.Attribute(1, [op.axis])]
+        case .pad(let op): op.attributes
+        case .expand(let op): [Opset.Attribute(1, op.extents)]
+        case .triangle(let op): [Opset.Attribute(1, [op.diagonal, op.isLower ? 1 : 0])]
+        case .matMul(let op):
+            [Opset.Attribute(1, [op.transposesA ? 1 : 0, op.transposesB ? 1 : 0])]
+        case .layerNorm(let op):
+            [
+                Opset.Attribute(1, [op.axisCount, op.isCentred ? 1 : 0]),
+                Opset.Attribute(tag: 2, value: .floats([op.epsilon])),
+            ]
         case .scale(let op): [Opset.Attribute(tag: 1, value: .floats([op.factor]))]
         case .conv2D(let op):
             [
@@ -133,7 +172,9 @@ extension Op {
             self = .reshape(
                 Reshape(to: try fields.integers(1, count: 0...8, in: -1...fields.largest)))
         case 10: self = .fakeQuantize(FakeQuantize(parameters: try QuantizationParameters(&fields)))
-        case 11...15: throw OpsetError("op \(number) is for training and cannot stand in a file")
+        case 11...15, 30...32:
+            throw OpsetError("op \(number) is for training and cannot stand in a file")
+        case 16...29: self = try Op.decoded(number, &fields)
         default:
             throw OpsetError(
                 "op \(number) is not known to opset \(Opset.version); the file needs a newer program"
@@ -172,9 +213,12 @@ struct AttributeFields {
         return values.map { Int($0) }
     }
 
-    mutating func floats(_ tag: UInt16, count: ClosedRange<Int>) throws(OpsetError) -> [Float] {
+    mutating func floats(
+        _ tag: UInt16, count: ClosedRange<Int>, mayBeInfinite: Bool = false
+    ) throws(OpsetError) -> [Float] {
         guard case .floats(let values)? = left.removeValue(forKey: tag),
-            count.contains(values.count), values.allSatisfy(\.isFinite)
+            count.contains(values.count),
+            values.allSatisfy({ $0.isFinite || (mayBeInfinite && !$0.isNaN) })
         else { throw OpsetError("attribute \(tag) is missing or not finite") }
         return values
     }

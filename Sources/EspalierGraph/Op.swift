@@ -20,6 +20,23 @@ package enum Op: Sendable {
     case reshape(Reshape)
     case crossEntropy(CrossEntropy)
     case distillation(Distillation)
+    case unary(Unary)
+    case binary(Binary)
+    case select(Select)
+    case fill(Fill)
+    case reduce(Reduce)
+    case cumulativeSum(CumulativeSum)
+    case permute(Permute)
+    case slice(Slice)
+    case concatenate(Concatenate)
+    case pad(Pad)
+    case expand(Expand)
+    case triangle(Triangle)
+    case matMul(MatMul)
+    case layerNorm(LayerNorm)
+    case gather(Gather)
+    case take(Take)
+    case scatterAdd(ScatterAdd)
 }
 
 extension Op {
@@ -41,6 +58,23 @@ extension Op {
         case .reshape(let op): op
         case .crossEntropy(let op): op
         case .distillation(let op): op
+        case .unary(let op): op
+        case .binary(let op): op
+        case .select(let op): op
+        case .fill(let op): op
+        case .reduce(let op): op
+        case .cumulativeSum(let op): op
+        case .permute(let op): op
+        case .slice(let op): op
+        case .concatenate(let op): op
+        case .pad(let op): op
+        case .expand(let op): op
+        case .triangle(let op): op
+        case .matMul(let op): op
+        case .layerNorm(let op): op
+        case .gather(let op): op
+        case .take(let op): op
+        case .scatterAdd(let op): op
         }
     }
 }

@@ -78,7 +78,7 @@ extension Kernels {
         }
     }
 
-    private static func map(
+    static func map(
         _ x: Tensor, _ kernel: (UnsafePointer<Float>, UnsafeMutablePointer<Float>, Int) -> Void
     ) -> Tensor {
         unsafe Tensor(x.shape) { y in
@@ -88,7 +88,7 @@ extension Kernels {
         }
     }
 
-    private static func combine(
+    static func combine(
         _ a: Tensor, _ b: Tensor,
         _ kernel: (UnsafePointer<Float>, UnsafePointer<Float>, UnsafeMutablePointer<Float>, Int) ->
             Void

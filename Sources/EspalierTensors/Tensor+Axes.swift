@@ -21,30 +21,12 @@ extension Tensor {
 
     /// A copy whose element at `index` is the one at offset + sum of index * strides.
     package func strided(_ target: Shape, strides: [Int], offset: Int = 0) -> Tensor {
-        let source = self
-        return unsafe Tensor(target) { result in
-            unsafe source.reading { elements in
-                var position = offset
-                target.forEachIndex(strides: strides, position: &position) { flat, position in
-                    unsafe result[flat] = unsafe elements[position]
-                }
+        unsafe Tensor(target) { result in
+            unsafe reading { elements in
+                unsafe StridedCopy(target, from: strides, to: target.strides).run(
+                    elements + offset, result)
             }
         }
-    }
-
-    /// The sum over the axes along which `shape` was broadcast to this tensor's shape.
-    package func summed(to target: Shape) -> Tensor {
-        guard target != shape else { return self }
-        guard let strides = target.broadcastStrides(to: shape) else {
-            fatalError("cannot sum \(shape) to \(target)")
-        }
-        var sums = [Double](repeating: 0, count: target.elementCount)
-        let elements = span
-        var position = 0
-        shape.forEachIndex(strides: strides, position: &position) { flat, position in
-            sums[position] += Double(elements[flat])
-        }
-        return Tensor(sums.map(Float.init), shape: target)
     }
 }
 
@@ -76,30 +58,5 @@ extension Shape {
             }
         }
         return result
-    }
-
-    /// Visits all indices in row-major order with the position that `strides` give them.
-    func forEachIndex(
-        strides: [Int], position: inout Int, _ body: (_ flat: Int, _ position: Int) -> Void
-    ) {
-        guard elementCount > 0 else { return }
-        guard count > 0 else { return body(0, position) }
-        var index = [Int](repeating: 0, count: count)
-        var flat = 0
-        let (inner, innerStride) = (self[count - 1], strides[count - 1])
-        while true {
-            for i in 0..<inner { body(flat + i, position + i * innerStride) }
-            flat += inner
-            var axis = count - 2
-            while axis >= 0 {
-                index[axis] += 1
-                position += strides[axis]
-                if index[axis] < self[axis] { break }
-                position -= index[axis] * strides[axis]
-                index[axis] = 0
-                axis -= 1
-            }
-            if axis < 0 { return }
-        }
     }
 }

@@ -4,16 +4,19 @@ import EspalierTensors
 /// Every kernel of the table against its scalar twin, on one thread and data that stay in the cache.
 enum KernelCases {
     /// Rows and columns of the operands, and the number of their elements.
-    private static let (rows, columns) = (64, 256)
-    private static let count = rows * columns
+    static let (rows, columns) = (64, 256)
+    static let count = rows * columns
 
     /// Operands that the kernels share.
-    @unsafe private struct Operands {
+    @unsafe struct Operands {
         let a: UnsafeMutablePointer<Float>
         let b: UnsafeMutablePointer<Float>
         let y: UnsafeMutablePointer<Float>
         let z: UnsafeMutablePointer<Float>
         let integers: UnsafeMutablePointer<Int32>
+        /// Row numbers that nobody writes.
+        let zeros: UnsafeMutablePointer<Int32>
+        let halves: UnsafeMutablePointer<UInt16>
         let words: UnsafeMutablePointer<UInt64>
         let window: UnsafeMutablePointer<esp_window>
         let sgd: UnsafeMutablePointer<esp_sgd>
@@ -36,7 +39,9 @@ enum KernelCases {
                 unsafe b[index] = abs(value)
             }
             unsafe integers = block(0, room)
-            unsafe words = block(0x5555_3333_0F0F_00FF, room / 64 + 1)
+            unsafe zeros = block(0, KernelCases.count)
+            unsafe halves = block(0x3C01, KernelCases.count)
+            unsafe words = block(0x5555_3333_0F0F_00FF, KernelCases.count)
             // 16 x 16 pixels of 64 channels under 3 x 3.
             unsafe window = block(
                 esp_window(
@@ -52,7 +57,7 @@ enum KernelCases {
         }
     }
 
-    private typealias Call = @Sendable (esp_kernels, Operands) -> Void
+    typealias Call = @Sendable (esp_kernels, Operands) -> Void
 
     // One entry a kernel of kernels.def; `all` reports those that are missing.
     private static let calls: [String: Call] = unsafe [
@@ -153,7 +158,7 @@ enum KernelCases {
             unsafe names.append(String(cString: name))
         }
         return names.filter { !layers.contains($0) }.map { name in
-            guard let call = unsafe calls[name] else {
+            guard let call = unsafe calls[name] ?? functionCalls[name] else {
                 fatalError("kernel \(name) has no benchmark")
             }
             return Benchmark(name: "kernel/" + name) { meter in unsafe measure(meter, name, call) }

@@ -47,7 +47,8 @@ private func expectSame(_ a: Graph, _ b: Graph, masks: Bool = true) {
 extension GraphCase: CustomTestStringConvertible {}
 
 @Suite struct GraphFileTests {
-    @Test("T5.1: graphs come back as they were", arguments: GraphSamples.cases)
+    @Test(
+        "T5.1: graphs come back as they were", arguments: GraphSamples.cases + GraphSamples.opCases)
     func T5_1_roundTrip(_ sample: GraphCase) throws {
         let graph = try sample.make()
         let bytes = try graph.encoded(description: [1, 2, 3], producer: "test 1.0")

@@ -26,9 +26,12 @@ let goldenBodies: [String: GoldenRunner.Body] = [
     },
     "batch_norm": batchNorm,
     "softmax": { test in
-        // A mask of minus infinity belongs to attention.
-        if test.bool("masked", default: false) { throw NotCovered() }
-        return try operands(test, "input.x") { $0[0].softmax(axis: test.ints("dim")?[0] ?? -1) }
+        let mask = test.has("input.mask") ? try test.tensor("input.mask") : nil
+        return try operands(test, "input.x") {
+            var x = $0[0]
+            if let mask { x = x.filled(with: -.infinity, where: x.tape.input(mask)) }
+            return x.softmax(axis: test.ints("dim")?[0] ?? -1)
+        }
     },
     "log_softmax": { test in
         try operands(test, "input.x") { $0[0].logSoftmax(axis: test.ints("dim")?[0] ?? -1) }
@@ -64,6 +67,13 @@ func operands(
     _ test: GoldenCase, _ names: String..., result: String = "y", _ body: ([Value]) -> Value
 ) throws -> [String: GoldenResult] {
     try run(test, names.filter(test.has), result, { $0 }, { $0 }, body)
+}
+
+/// The same for a list of operands.
+func operands(
+    _ test: GoldenCase, all names: [String], result: String = "y", _ body: ([Value]) -> Value
+) throws -> [String: GoldenResult] {
+    try run(test, names, result, { $0 }, { $0 }, body)
 }
 
 /// The same for images: rank 4 is stored as [N, C, H, W], weights as [out, in, kh, kw].

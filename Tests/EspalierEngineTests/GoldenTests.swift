@@ -9,12 +9,14 @@ import Testing
     private static let refused: Set<String> = [
         "clip_norm_1", "qparams_s8_full", "sched_cosine_annealing", "sched_cosine_restarts",
         "sched_exponential", "sched_multistep", "sched_one_cycle", "sched_one_cycle_linear3",
-        "sched_polynomial", "sched_polynomial_warmup", "sched_step", "softmax_masked",
+        "sched_polynomial", "sched_polynomial_warmup", "sched_step",
     ]
 
     @Test func allCases() throws {
         let bodies = goldenBodies.merging(goldenTrainingBodies) { first, _ in first }
             .merging(goldenQuantizationBodies) { first, _ in first }
+            .merging(goldenElementBodies) { first, _ in first }
+            .merging(goldenShapeBodies) { first, _ in first }
         var total = GoldenRunner.Report()
         for folder in GoldenRunner.folders(package: Fixtures.packageRoot) {
             let report = try GoldenRunner.run(folder, bodies)

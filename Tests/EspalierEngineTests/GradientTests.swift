@@ -16,13 +16,13 @@ struct GradientCase: Sendable, CustomTestStringConvertible {
     var testDescription: String { name }
 }
 
-private func normal(_ shape: Shape, _ seed: UInt64 = 1) -> Tensor {
+func normal(_ shape: Shape, _ seed: UInt64 = 1) -> Tensor {
     Fixtures.normal(shape, seed: seed)
 }
 
 /// Distinct numbers at least 0.05 apart and away from 0, in random order: no ties and no kinks
 /// within a step.
-private func distinct(_ shape: Shape) -> Tensor {
+func distinct(_ shape: Shape) -> Tensor {
     let count = shape.elementCount
     let order = RandomStream(seed: 8).permutation(count)
     return Tensor(order.map { (Float($0) - Float(count / 2) + 0.5) * 0.1 }, shape: shape)
@@ -229,6 +229,23 @@ private func checks(of op: Op) -> [GradientCase] {
                 $0[0].distillation(Op.Distillation(teacher: teacher, temperature: 2.5, rows: rows))
             }
         }
+    case .unary: return functionChecks()
+    case .binary: return binaryChecks()
+    case .select: return selectChecks()
+    case .fill: return fillChecks()
+    case .reduce: return reduceChecks()
+    case .cumulativeSum: return cumulativeSumChecks()
+    case .permute: return shapeChecks()
+    case .slice: return sliceChecks()
+    case .concatenate: return concatenateChecks()
+    case .pad: return padChecks()
+    case .expand: return expandChecks()
+    case .triangle: return triangleChecks()
+    case .matMul: return matMulChecks()
+    case .layerNorm: return layerNormChecks()
+    case .gather: return gatherChecks()
+    case .take: return takeChecks()
+    case .scatterAdd: return scatterAddChecks()
     }
 }
 
@@ -246,7 +263,15 @@ private let ops: [Op] = [
     .batchNorm(Op.BatchNorm(epsilon: 0, moments: nil)), .softmax(Op.Softmax()),
     .dropout(Op.Dropout(probability: 0, kept: .drawn(from: RandomStream(seed: 0)))),
     .reshape(Op.Reshape(to: [])), .crossEntropy(Op.CrossEntropy(target: .classes(labels))),
-    .distillation(Op.Distillation(teacher: Tensor(0), temperature: 1)),
+    .distillation(Op.Distillation(teacher: Tensor(0), temperature: 1)), .unary(Op.Unary(.exp)),
+    .binary(Op.Binary(.multiply)), .select(Op.Select()), .fill(Op.Fill(value: 0)),
+    .reduce(Op.Reduce(.sum, axes: nil)), .cumulativeSum(Op.CumulativeSum(axis: 0)),
+    .permute(Op.Permute([])), .slice(Op.Slice([])), .concatenate(Op.Concatenate(axis: 0)),
+    .pad(Op.Pad(.reflect, before: [], after: [])), .expand(Op.Expand(to: [])),
+    .triangle(Op.Triangle(diagonal: 0, isLower: true)), .matMul(Op.MatMul()),
+    .layerNorm(Op.LayerNorm(epsilon: 0)), .gather(Op.Gather(axis: 0, indices: labels)),
+    .take(Op.Take(axis: 0, indices: labels)),
+    .scatterAdd(Op.ScatterAdd(axis: 0, indices: labels)),
 ]
 
 @Suite struct GradientTests {

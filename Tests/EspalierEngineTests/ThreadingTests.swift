@@ -83,4 +83,18 @@ import Testing
         expectSame([normal([70_001])]) { $0[0].relu().dropout(0.3).scaled(by: 0.7) }
         expectSame([normal([701, 101]), normal([101], 2)]) { $0[0] + $0[1] }
     }
+
+    @Test func opFamilies() {
+        expectSame([normal([70_001])]) { $0[0].gelu().softplus() }
+        expectSame([normal([701, 101]), normal([101], 2)]) { .maximum($0[0] * $0[1], $0[1]) }
+        expectSame([normal([70, 50, 21])]) { $0[0].variance(axes: [0, 2]) }
+        expectSame([normal([70, 50, 21])]) { $0[0].cumulativeSum(axis: 1).permuted([2, 0, 1]) }
+        expectSame([normal([1_001, 65]), normal([65], 2), normal([65], 3)]) {
+            $0[0].layerNorm(weight: $0[1], bias: $0[2])
+        }
+        expectSame([normal([5, 130, 70]), normal([5, 70, 140], 2)]) { $0[0].matMul($0[1]) }
+        let ids = IndexTensor(RandomStream(seed: 4).integers(3_000, below: 40).map(Int32.init))
+        expectSame([normal([40, 33])]) { $0[0].embedding(ids) }
+        expectSame([normal([90, 40, 33])]) { $0[0].taken(axis: 1, ids) }
+    }
 }

@@ -189,4 +189,11 @@ private func quantized(_ weight: Value) -> Value {
         }
         #expect(error?.description.contains("batch_norm") == true)
     }
+    @Test("What this runtime does not run yet is refused by name")
+    func notYet() throws {
+        let forward = Forward(parameters: []) { x, _ in x.gelu() }
+        let graph = try forward.recordedGraph(example: [3]).folded()
+        let error = #expect(throws: GraphError.self) { try Model(graph) }
+        #expect(error?.description.contains("gelu") == true)
+    }
 }

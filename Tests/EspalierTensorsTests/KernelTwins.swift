@@ -141,7 +141,7 @@ typealias KernelCheck = @Sendable () -> Void
 let kernelChecks: [String: KernelCheck] = [
     elementKernelChecks, reductionKernelChecks, columnKernelChecks, windowKernelChecks,
     updateKernelChecks, layerKernelChecks, int8KernelChecks, sparseKernelChecks,
-    quantizeKernelChecks,
+    quantizeKernelChecks, functionKernelChecks, rowKernelChecks, copyKernelChecks,
 ].reduce(into: [:]) { all, part in all.merge(part) { first, _ in first } }
 
 @Suite struct KernelTwinTests {

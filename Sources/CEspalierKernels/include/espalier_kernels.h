@@ -94,6 +94,73 @@ typedef struct {
     float beta1, beta2, epsilon, step, root, keep;
 } esp_adamw;
 
+// Functions of one number x, some with parameters p and q. The numbers are frozen: files hold them.
+typedef enum {
+    ESP_ABS = 1,
+    ESP_NEGATE = 2,
+    ESP_EXP = 3,
+    ESP_EXPM1 = 4, // exp(x) - 1
+    ESP_LOG = 5,
+    ESP_LOG1P = 6, // log(1 + x)
+    ESP_SQRT = 7,
+    ESP_RSQRT = 8, // 1 / sqrt(x)
+    ESP_RECIPROCAL = 9,
+    ESP_SQUARE = 10,
+    ESP_SIN = 11,
+    ESP_COS = 12,
+    ESP_TANH = 13,
+    ESP_SIGMOID = 14,
+    ESP_ERF = 15,
+    ESP_GELU = 16,       // x (1 + erf(x / sqrt 2)) / 2
+    ESP_GELU_TANH = 17,  // x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2
+    ESP_SILU = 18,       // x sigmoid(x)
+    ESP_HARD_SWISH = 19, // x clamp(x + 3, 0, 6) / 6
+    ESP_SOFTPLUS = 20,   // log(1 + exp(p x)) / p
+    ESP_ELU = 21,        // x above 0, else p (exp(x) - 1)
+    ESP_LEAKY_RELU = 22, // x above 0, else p x
+    ESP_POWER = 23,      // x^p
+    ESP_CLAMP = 24,      // p where x is below, q where it is above
+} esp_unary;
+
+// Whether the gradient is computed from y = f(x) and not from x.
+static inline bool esp_derives_from_result(esp_unary function) {
+    switch (function) {
+    case ESP_EXP:
+    case ESP_SQRT:
+    case ESP_RSQRT:
+    case ESP_RECIPROCAL:
+    case ESP_TANH:
+    case ESP_SIGMOID:
+        return true;
+    default:
+        return false;
+    }
+}
+
+// Functions of two numbers a and b. The numbers are frozen: files hold them.
+typedef enum {
+    ESP_SUBTRACT = 1,
+    ESP_MULTIPLY = 2,
+    ESP_DIVIDE = 3,
+    ESP_POW = 4,
+    ESP_MAXIMUM = 5, // NaN where either is; on a tie each side takes half of the gradient
+    ESP_MINIMUM = 6,
+} esp_binary;
+
+// What becomes of a row. The numbers are frozen: files hold them.
+typedef enum {
+    ESP_SUM = 1,
+    ESP_MEAN = 2,
+    ESP_VARIANCE = 3,  // the divisor is the number of elements less the correction
+    ESP_DEVIATION = 4, // its square root
+    ESP_LARGEST = 5,   // ties share the gradient evenly
+    ESP_SMALLEST = 6,
+    ESP_FIRST_LARGEST = 7, // the first takes the whole gradient
+    ESP_FIRST_SMALLEST = 8,
+    ESP_LOG_SUM_EXP = 9,
+    ESP_NORM = 10, // the square root of the sum of the squares
+} esp_reduction;
+
 // One ISA's kernels.
 typedef struct {
     esp_isa isa;

@@ -62,6 +62,11 @@ package struct GoldenCase {
         return (attributes[key] as? [NSNumber])?.map(\.intValue)
     }
 
+    /// Lists of numbers, some of them null.
+    package func lists(_ key: String) -> [[Int?]] {
+        (attributes[key] as? [[Any]] ?? []).map { $0.map { ($0 as? NSNumber)?.intValue } }
+    }
+
     package func numbers(_ key: String) -> [Double]? {
         (attributes[key] as? [NSNumber])?.map(\.doubleValue)
     }

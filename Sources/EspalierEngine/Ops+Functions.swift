@@ -1,0 +1,93 @@
+import CEspalierKernels
+import EspalierGraph
+import EspalierKernels
+import EspalierTensors
+
+/// Operands repeated to one shape; no copies where they have it already.
+func broadcast(_ inputs: [Tensor]) -> [Tensor] {
+    var shape = inputs[0].shape
+    for input in inputs.dropFirst() { shape = shape.broadcast(with: input.shape) ?? shape }
+    return inputs.map { $0.broadcast(to: shape) }
+}
+
+extension Op.Unary: Differentiable {
+    private var p: Float { function.parameters.first ?? 0 }
+    private var q: Float { function.parameters.count > 1 ? function.parameters[1] : 0 }
+
+    func forward(_ inputs: [Tensor], _ context: inout ForwardContext) -> Tensor {
+        let y = Kernels.unary(function.code, p: p, q: q, inputs[0])
+        context.keep(esp_derives_from_result(function.code) ? y : inputs[0])
+        return y
+    }
+
+    func gradients(_ upstream: Tensor, _ saved: Saved) -> [Tensor?] {
+        [
+            Kernels.unaryGradient(
+                function.code, p: p, q: q, saved: saved.tensors[0], upstream: upstream)
+        ]
+    }
+}
+
+extension Op.Binary: Differentiable {
+    func forward(_ inputs: [Tensor], _ context: inout ForwardContext) -> Tensor {
+        if function != .subtract { context.keep(inputs[0], inputs[1]) }
+        return Kernels.binary(function.code, inputs[0], inputs[1])
+    }
+
+    func gradients(_ upstream: Tensor, _ saved: Saved) -> [Tensor?] {
+        let gradients: [Tensor?]
+        switch function {
+        case .subtract:
+            gradients = [upstream, saved.needed[1] ? Kernels.scale(upstream, by: -1) : nil]
+        case .multiply:
+            // The other operand is broadcast as in the forward.
+            gradients = [0, 1].map { side in
+                saved.needed[side]
+                    ? Kernels.binary(function.code, upstream, saved.tensors[1 - side]) : nil
+            }
+        case .divide, .power, .maximum, .minimum:
+            let operands = broadcast(saved.tensors)
+            gradients = Kernels.binaryGradients(
+                function.code, operands[0], operands[1], upstream: upstream, needed: saved.needed)
+        }
+        return zip(gradients, saved.inputShapes).map { gradient, shape in
+            gradient.map { Kernels.sum($0, to: shape) }
+        }
+    }
+}
+
+extension Op.Select: Differentiable {
+    func forward(_ inputs: [Tensor], _ context: inout ForwardContext) -> Tensor {
+        let operands = broadcast(inputs)
+        context.keep(inputs[0])
+        return Kernels.select(operands[0], operands[1], operands[2])
+    }
+
+    func gradients(_ upstream: Tensor, _ saved: Saved) -> [Tensor?] {
+        let condition = saved.tensors[0].broadcast(to: upstream.shape)
+        let zero = Tensor.zeros(upstream.shape)
+        func gradient(_ index: Int, _ whole: @autoclosure () -> Tensor) -> Tensor? {
+            saved.needed[index] ? Kernels.sum(whole(), to: saved.inputShapes[index]) : nil
+        }
+        return [
+            nil, gradient(1, Kernels.select(condition, upstream, zero)),
+            gradient(2, Kernels.select(condition, zero, upstream)),
+        ]
+    }
+}
+
+extension Op.Fill: Differentiable {
+    func forward(_ inputs: [Tensor], _ context: inout ForwardContext) -> Tensor {
+        context.keep(inputs[1])
+        return fill(inputs[0], inputs[1], with: value)
+    }
+
+    func gradients(_ upstream: Tensor, _ saved: Saved) -> [Tensor?] {
+        [saved.needed[0] ? fill(upstream, saved.tensors[0], with: 0) : nil, nil]
+    }
+
+    private func fill(_ x: Tensor, _ mask: Tensor, with value: Float) -> Tensor {
+        let filling = Tensor(repeating: value, shape: x.shape)
+        return Kernels.select(mask.broadcast(to: x.shape), filling, x)
+    }
+}

@@ -1,0 +1,142 @@
+import EspalierGraph
+import EspalierKernels
+import EspalierTensors
+
+extension Op.Reduce: Differentiable {
+    // Kernels reduce rows: the axes that are reduced are moved behind the others first, where they are not there
+    // already.
+    private struct Arrangement {
+        let order: [Int]
+        let rows: Int
+        let columns: Int
+        let moved: Shape
+
+        init(_ shape: Shape, _ reduced: [Int]) {
+            let kept = shape.indices.filter { !reduced.contains($0) }
+            order = kept + reduced
+            rows = kept.reduce(1) { $0 * shape[$1] }
+            columns = reduced.reduce(1) { $0 * shape[$1] }
+            moved = Shape(order.map { shape[$0] })
+        }
+
+        func arrange(_ x: Tensor) -> Tensor {
+            order == Array(order.indices) ? x : x.permuted(order)
+        }
+
+        func restore(_ x: Tensor) -> Tensor {
+            guard order != Array(order.indices) else { return x }
+            var inverse = order
+            for (place, axis) in order.enumerated() { inverse[axis] = place }
+            return x.permuted(inverse)
+        }
+    }
+
+    func forward(_ inputs: [Tensor], _ context: inout ForwardContext) -> Tensor {
+        let shape = inputs[0].shape
+        let reduced = normalizedAxes(shape)
+        let result = Shape(
+            shape.indices.compactMap { reduced.contains($0) ? (keepsAxes ? 1 : nil) : shape[$0] })
+        // Leading axes are summed where they are.
+        if kind == .sum || kind == .mean {
+            var one = shape
+            for axis in reduced { one[axis] = 1 }
+            let sum = Kernels.sum(inputs[0], to: one).reshaped(to: result)
+            if kind == .sum { return sum }
+            let count = reduced.reduce(1) { $0 * shape[$1] }
+            return Kernels.scale(sum, by: 1 / Float(count))
+        }
+        let arrangement = Arrangement(shape, reduced)
+        let x = arrangement.arrange(inputs[0])
+        let y = Kernels.reduceRows(
+            kind.code, correction: correction, x, rows: arrangement.rows,
+            columns: arrangement.columns)
+        context.keep(x, y)
+        return y.reshaped(to: result)
+    }
+
+    func gradients(_ upstream: Tensor, _ saved: Saved) -> [Tensor?] {
+        let shape = saved.inputShapes[0]
+        let reduced = normalizedAxes(shape)
+        if kind == .sum || kind == .mean {
+            var one = shape
+            for axis in reduced { one[axis] = 1 }
+            let count = reduced.reduce(1) { $0 * shape[$1] }
+            let each = kind == .sum ? upstream : Kernels.scale(upstream, by: 1 / Float(count))
+            return [each.reshaped(to: one).broadcast(to: shape)]
+        }
+        let arrangement = Arrangement(shape, reduced)
+        let gradient = Kernels.reduceRowsGradient(
+            kind.code, correction: correction, saved.tensors[0], result: saved.tensors[1],
+            upstream: upstream)
+        return [arrangement.restore(gradient.reshaped(to: arrangement.moved))]
+    }
+
+    private func normalizedAxes(_ shape: Shape) -> [Int] {
+        axes.map { $0.map { shape.normalized(axis: $0) }.sorted() } ?? Array(shape.indices)
+    }
+}
+
+extension Op.CumulativeSum: Differentiable {
+    func forward(_ inputs: [Tensor], _ context: inout ForwardContext) -> Tensor {
+        Kernels.cumulativeSum(inputs[0], axis: inputs[0].shape.normalized(axis: axis))
+    }
+
+    // dx[i] is the sum of dy[i...].
+    func gradients(_ upstream: Tensor, _ saved: Saved) -> [Tensor?] {
+        let axis = upstream.shape.normalized(axis: axis)
+        return [Kernels.cumulativeSum(upstream, axis: axis, reversed: true)]
+    }
+}
+
+extension Op.LayerNorm: Differentiable {
+    func forward(_ inputs: [Tensor], _ context: inout ForwardContext) -> Tensor {
+        let x = inputs[0]
+        let columns = x.shape.suffix(axisCount).reduce(1, *)
+        let (normal, inverse) = Kernels.normalizeRows(
+            x, columns: columns, isCentred: isCentred, epsilon: epsilon)
+        guard inputs.count > 1 else {
+            context.keep(normal, inverse)
+            return normal
+        }
+        context.keep(normal, inverse, inputs[1])
+        let weight = inputs[1].reshaped(to: [columns])
+        let bias = inputs.count > 2 ? inputs[2].reshaped(to: [columns]) : .zeros([columns])
+        return affine(normal, weight, bias)
+    }
+
+    // With n = (x - mean) r: dweight = sum dy n, dbias = sum dy, and with g = dy weight
+    // dx = r (g - mean(g) - n mean(g n)).
+    func gradients(_ upstream: Tensor, _ saved: Saved) -> [Tensor?] {
+        let (normal, inverse) = (saved.tensors[0], saved.tensors[1])
+        let shape = upstream.shape
+        let columns = shape.suffix(axisCount).reduce(1, *)
+        let rows: Shape = [inverse.count, columns]
+        var result = [Tensor?](repeating: nil, count: saved.needed.count)
+        if saved.needed[0] {
+            let g =
+                saved.needed.count > 1
+                ? affine(upstream, saved.tensors[2].reshaped(to: [columns]), .zeros([columns]))
+                : upstream
+            result[0] = Kernels.normalizeRowsGradient(
+                result: normal, inverse: inverse, upstream: g, columns: columns,
+                isCentred: isCentred)
+        }
+        if saved.needed.count > 1, saved.needed[1] {
+            let products = Kernels.multiply(upstream, normal).reshaped(to: rows)
+            result[1] = Kernels.columnSums(products).reshaped(to: saved.inputShapes[1])
+        }
+        if saved.needed.count > 2, saved.needed[2] {
+            result[2] = Kernels.columnSums(upstream.reshaped(to: rows))
+                .reshaped(to: saved.inputShapes[2])
+        }
+        return result
+    }
+
+    // The last axes as one.
+    private func affine(_ x: Tensor, _ scale: Tensor, _ shift: Tensor) -> Tensor {
+        let rows = scale.count == 0 ? 0 : x.count / scale.count
+        return Kernels.columnAffine(
+            x.reshaped(to: [rows, scale.count]), scale: scale, shift: shift
+        ).reshaped(to: x.shape)
+    }
+}
