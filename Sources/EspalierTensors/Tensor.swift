@@ -26,7 +26,14 @@ public struct Tensor: Sendable {
     /// A tensor whose elements all equal `value`.
     public init(repeating value: Float, shape: Shape) {
         unsafe self.init(shape) {
-            unsafe $0.update(repeating: value, count: shape.elementCount)
+            // The C library fills with zeros at the speed of memory.
+            if value.bitPattern == 0 {
+                let bytes = unsafe UnsafeMutableRawBufferPointer(
+                    start: $0, count: shape.elementCount * MemoryLayout<Float>.stride)
+                unsafe bytes.initializeMemory(as: UInt8.self, repeating: 0)
+            } else {
+                unsafe $0.update(repeating: value, count: shape.elementCount)
+            }
         }
     }
 

@@ -1,5 +1,6 @@
 import EspalierGraph
 import EspalierTensors
+import EspalierTesting
 
 extension GraphSamples {
     /// An op whose operands are all the input.
@@ -13,22 +14,34 @@ extension GraphSamples {
     }
 
     /// The op families, each kind with its attributes.
-    static let opCases: [GraphCase] =
+    static var opCases: [GraphCase] { unaryCases + binaryCases + reductionCases + familyCases }
+
+    private static var unaryCases: [GraphCase] {
         Op.Unary.Function.all.map { function in
             GraphCase(function.name) { single(.unary(Op.Unary(function)), [3, 5]) }
         }
-        + Op.Binary.Function.all.map { function in
+    }
+
+    private static var binaryCases: [GraphCase] {
+        Op.Binary.Function.all.map { function in
             GraphCase(function.name) {
                 single(.binary(Op.Binary(function)), [3, 5], [constant("b", [5])])
             }
         }
-        + Op.Reduce.Kind.allCases.map { kind in
+    }
+
+    private static var reductionCases: [GraphCase] {
+        Op.Reduce.Kind.allCases.map { kind in
             GraphCase(kind.name) {
                 single(
                     .reduce(Op.Reduce(kind, axes: [-1, 1], keepsAxes: true, correction: 1)),
                     [3, 5, 2])
             }
-        } + [
+        }
+    }
+
+    private static var familyCases: [GraphCase] {
+        [
             GraphCase("a clamp with one bound") {
                 single(.unary(Op.Unary(.clamp(-.infinity, 6))), [3])
             },
@@ -83,4 +96,5 @@ extension GraphSamples {
                     [3, 4])
             },
         ]
+    }
 }
