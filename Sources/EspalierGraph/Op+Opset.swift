@@ -4,7 +4,7 @@ package import EspalierTensors
 ///
 /// A number, once given, is never given to something else; the order of the cases means nothing.
 package enum Opset {
-    /// Raised when an op or an attribute is added. A file says which version it needs.
+    /// Raised when an op or an attribute is added to a version that was released. A file says which version it needs.
     package static let version: UInt16 = 1
 
     /// An attribute's tag with its value.
