@@ -100,8 +100,8 @@ let package = Package(
         library(
             "EspalierTesting",
             [
-                "EspalierTraining", "EspalierInterchange", "EspalierCodec", "EspalierNN",
-                "EspalierEngine", "EspalierGraph", "EspalierTensors",
+                "EspalierInterchange", "EspalierCodec", "EspalierNN", "EspalierEngine",
+                "EspalierGraph", "EspalierKernels", "EspalierTensors",
             ]),
 
         tests("EspalierTensorsTests", ["EspalierTensors", "EspalierKernels", "CEspalierKernels"]),
@@ -116,8 +116,9 @@ let package = Package(
         tests(
             "EspalierTrainingTests",
             [
-                "EspalierTraining", "EspalierInterchange", "EspalierRuntime", "EspalierCodec",
-                "EspalierData", "EspalierNN", "EspalierEngine", "EspalierGraph", "EspalierTensors",
+                "EspalierTraining", "EspalierRuntime", "EspalierInterchange", "EspalierCodec",
+                "EspalierData", "EspalierNN", "EspalierEngine", "EspalierGraph", "EspalierKernels",
+                "EspalierTensors", "CEspalierKernels",
             ]),
         tests(
             "EspalierEngineTests",
@@ -134,11 +135,21 @@ let package = Package(
         tests(
             "EspalierRuntimeTests",
             [
-                "EspalierRuntime", "EspalierTraining", "EspalierNN", "EspalierEngine",
-                "EspalierGraph", "EspalierKernels", "EspalierTensors", "CEspalierKernels",
+                "EspalierRuntime", "EspalierCodec", "EspalierNN", "EspalierEngine", "EspalierGraph",
+                "EspalierKernels", "EspalierTensors", "CEspalierKernels",
             ]),
         tests(
             "EspalierInterchangeTests", ["EspalierInterchange", "EspalierCodec", "EspalierTensors"]),
     ],
     swiftLanguageModes: [.v6]
 )
+
+// `scripts/sanitize` builds readers, kernels and runtime with their tests, and nothing else.
+if Context.environment["ESPALIER_READERS"] != nil {
+    let others: Set = [
+        "EspalierTraining", "espalier", "espalier-bench", "EspalierTrainingTests",
+        "EspalierEngineTests", "EspalierNNTests", "EspalierDataTests", "EspalierData", "CZlib",
+    ]
+    package.targets.removeAll { others.contains($0.name) }
+    package.products = []
+}

@@ -41,14 +41,24 @@ extension Graph {
         nodes[node].operands = []
     }
 
-    // The value under a mask is +0 where it does not live; so the constant only takes note of it.
+    // The value of a parameter is +0 where its mask does not live; so the constant only takes note of it.
     private mutating func foldMasks() {
         for index in nodes.indices {
             guard case .mask(let op) = nodes[index].op,
-                let constant = constant(nodes[index].operands[0])
+                let constant = constant(nodes[index].operands[0]),
+                case .floats(let tensor) = constants[constant].value
             else { continue }
-            constants[constant].mask = op.mask
-            replace(index, by: .constant(constant))
+            let values = tensor.elements.enumerated().map { op.mask.isLive($0) ? $1 : 0 }
+            let masked = Tensor(values, shape: tensor.shape)
+            if constants[constant].mask == nil, masked.isIdentical(to: tensor) {
+                constants[constant].mask = op.mask
+                replace(index, by: .constant(constant))
+            } else {
+                // Others see it under another mask, or under none.
+                constants.append(
+                    Constant(name: constants[constant].name, value: .floats(masked), mask: op.mask))
+                replace(index, by: .constant(constants.count - 1))
+            }
         }
     }
 
@@ -65,7 +75,7 @@ extension Graph {
                 (bias != nil) == (nodes[layer].operands.count > 2)
             else { continue }
             let folded = norm.folded(
-                moments, scale: own.first, shift: own.last, into: tensor, bias: bias)
+                moments, scale: own.first, shift: own.dropFirst().first, into: tensor, bias: bias)
             constants.append(
                 Constant(
                     name: constants[weight].name, value: .floats(folded.weight),
@@ -95,17 +105,32 @@ extension Graph {
 
     private mutating func foldWeightQuantization() {
         for index in nodes.indices {
-            guard case .fakeQuantize(let op) = nodes[index].op, op.parameters.scheme.isSigned,
+            guard case .fakeQuantize(let op) = nodes[index].op,
                 let source = constant(nodes[index].operands[0]),
                 case .floats(let tensor) = constants[source].value
             else { continue }
-            let codes = QuantizedTensor(tensor, op.parameters)
+            let value: Constant.Value
+            if op.parameters.scheme.isSigned, isWeightAlone(index) {
+                value = .codes(QuantizedTensor(tensor, op.parameters))
+            } else {
+                // Only weights are kept as codes.
+                value = .floats(op.parameters.onGrid(tensor))
+            }
             constants.append(
                 Constant(
-                    name: constants[source].name, value: .codes(codes),
-                    mask: constants[source].mask))
+                    name: constants[source].name, value: value, mask: constants[source].mask))
             replace(index, by: .constant(constants.count - 1))
         }
+    }
+
+    // Whether a node's value is read as the weight of layers, and as nothing else.
+    private func isWeightAlone(_ node: Int) -> Bool {
+        output != .node(node)
+            && nodes.indices.allSatisfy { reader in
+                nodes[reader].operands.enumerated().allSatisfy { position, operand in
+                    operand != .node(node) || (isLayer(reader) && position == 1)
+                }
+            }
     }
 
     // ReLU, then the grid, into the one node that makes the values.
@@ -121,7 +146,7 @@ extension Graph {
             switch nodes[index].op {
             case .relu where nodes[source].activation == .none && takesActivation(source):
                 nodes[source].activation = .relu
-            case .fakeQuantize(let op) where op.parameters.scales.count == 1:
+            case .fakeQuantize(let op) where op.parameters.scheme.granularity == .tensor:
                 nodes[source].quantization = op.parameters
             default: continue
             }
@@ -131,7 +156,7 @@ extension Graph {
 
     private mutating func fuseIntoInput(_ index: Int) {
         guard case .fakeQuantize(let op) = nodes[index].op, nodes[index].operands == [.input],
-            op.parameters.scales.count == 1, input.quantization == nil,
+            op.parameters.scheme.granularity == .tensor, input.quantization == nil,
             nodes.flatMap(\.operands).count(where: { $0 == .input }) == 1, output != .input
         else { return }
         input.quantization = op.parameters
@@ -152,7 +177,7 @@ extension Graph {
         var newNodes = [Int: Int](), newConstants = [Int: Int]()
         let used = nodes.indices.filter { isUsed[$0] }
         for index in used { newNodes[index] = newNodes.count }
-        for case .constant(let index) in used.flatMap({ nodes[$0].operands })
+        for case .constant(let index) in used.flatMap({ nodes[$0].operands }) + [output]
         where newConstants[index] == nil {
             newConstants[index] = newConstants.count
         }
@@ -174,16 +199,31 @@ extension Graph {
 
     // Layers of integer weights on integer inputs add their bias as integers, in units of the sums.
     private mutating func packBiases() {
+        var reads = [Int](repeating: 0, count: constants.count)
+        for case .constant(let index) in nodes.flatMap(\.operands) { reads[index] += 1 }
+        // A constant that other nodes read too stays as it is: their units are others.
+        func replace(_ operand: Int, of node: Int, with value: Constant.Value) {
+            guard case .constant(let index) = nodes[node].operands[operand] else { return }
+            var own = constants[index]
+            own.value = value
+            if reads[index] == 1 {
+                constants[index] = own
+            } else {
+                nodes[node].operands[operand] = .constant(constants.count)
+                constants.append(own)
+            }
+        }
         for index in nodes.indices where isLayer(index) && nodes[index].operands.count > 2 {
             guard let weight = constant(nodes[index].operands[1]),
                 let bias = constant(nodes[index].operands[2]),
-                case .codes(let codes) = constants[weight].value,
+                case .codes(let codes) = constants[weight].value, codes.isPerOutput,
                 case .floats(let values) = constants[bias].value,
-                let grid = grid(of: nodes[index].operands[0]), values.firstNonFinite == nil
+                let grid = grid(of: nodes[index].operands[0]), !grid.scheme.isSigned,
+                values.firstNonFinite == nil,
+                let (weights, sums) = codes.widened(for: values, inputScale: grid.scales[0])
             else { continue }
-            let widened = codes.widened(for: values, inputScale: grid.scales[0])
-            constants[weight].value = .codes(widened.weights)
-            constants[bias].value = .sums(widened.bias)
+            if weights != codes { replace(1, of: index, with: .codes(weights)) }
+            replace(2, of: index, with: .sums(sums))
         }
     }
 }
@@ -213,28 +253,47 @@ extension Op.BatchNorm {
     }
 }
 
+extension QuantizationParameters {
+    /// The code of each value, with the channel whose scale it has.
+    fileprivate func codes(of values: Tensor) -> [(code: Int32, channel: Int)] {
+        let (channels, inner) = values.channelLayout(axis: scheme.axis)
+        let elements = values.span
+        return (0..<values.count).map { index in
+            let channel = index / inner % channels
+            return (
+                Rounding.code(
+                    elements[index], scale: scales[channel], zeroPoint: zeroPoints[channel],
+                    codes: scheme.codes), channel
+            )
+        }
+    }
+
+    /// Values on this grid.
+    fileprivate func onGrid(_ values: Tensor) -> Tensor {
+        let elements = codes(of: values).map {
+            Float($0.code - zeroPoints[$0.channel]) * scales[$0.channel]
+        }
+        return Tensor(elements, shape: values.shape)
+    }
+}
+
 extension QuantizedTensor {
     /// The codes of values.
     init(_ values: Tensor, _ parameters: QuantizationParameters) {
-        let outer = values.shape.first ?? 1
-        let inner = max(values.count / max(outer, 1), 1)
-        let scheme = parameters.scheme
-        let elements = values.span
-        let codes = (0..<values.count).map { index in
-            let channel = parameters.scales.count == 1 ? 0 : index / inner
-            return Int8(
-                Rounding.code(
-                    elements[index], scale: parameters.scales[channel],
-                    zeroPoint: parameters.zeroPoints[channel], codes: scheme.codes))
-        }
-        self.init(shape: values.shape, codes: codes, parameters: parameters)
+        self.init(
+            shape: values.shape, codes: parameters.codes(of: values).map { Int8($0.code) },
+            parameters: parameters)
     }
 
     /// These weights and a bias as integers of the same unit, input scale times weight scale.
     ///
     /// Where the weights of an output are so small that its bias would not fit into 32 bits beside the sums, they get a
-    /// larger scale: they contribute next to nothing.
-    func widened(for bias: Tensor, inputScale: Float) -> (weights: QuantizedTensor, bias: [Int32]) {
+    /// larger scale: they contribute next to nothing. Nil where no scale does.
+    ///
+    /// - Precondition: the tensor `isPerOutput`.
+    func widened(
+        for bias: Tensor, inputScale: Float
+    ) -> (weights: QuantizedTensor, bias: [Int32])? {
         // A unit of the sums is at least 1e-12, so that no product of scales vanishes.
         let (limit, floor): (Float, Float) = (0x1p26, 1e-12)
         let biases = bias.elements
@@ -244,15 +303,17 @@ extension QuantizedTensor {
             let isDead = !codes[output * inner..<(output + 1) * inner].contains { $0 != 0 }
             let smallest = max(biases[output].magnitude / limit, floor) / inputScale
             guard isDead || scales[output] < smallest else { continue }
+            guard smallest.isNormal else { return nil }
             for index in output * inner..<(output + 1) * inner {
                 let value = Float(codes[index]) * scales[output]
                 codes[index] = Int8(Rounding.nearest(value / smallest))
             }
             scales[output] = smallest
         }
-        let sums = (0..<shape[0]).map {
-            Int32(Rounding.nearest(biases[$0] / (inputScale * scales[$0])))
-        }
+        let units = (0..<shape[0]).map { biases[$0] / (inputScale * scales[$0]) }
+        guard units.allSatisfy({ $0.magnitude < 0x1p30 }) else { return nil }
+        let sums = units.map { Int32(Rounding.nearest($0)) }
+        guard scales != scalesOfOutputs else { return (self, sums) }
         var scheme = parameters.scheme
         scheme.granularity = .channel(axis: 0)
         let zeros = [Int32](repeating: 0, count: scales.count)

@@ -46,13 +46,10 @@ extension CostTable {
             time(.linear(rows: rows, channels: inputs), outputs)
         }
         func time(_ window: esp_window, _ outputs: Int) -> Double {
-            let (inputs, taps) = (
-                Int(window.channels), Int(window.kernel_height * window.kernel_width)
-            )
-            let rows = Int(window.out_height * window.out_width)
-            let layer = SampleLayer(outputs: outputs, inputs: taps * inputs, rows: rows)
+            let (rows, inputs) = (Int(window.width), Int(window.channels))
+            let layer = SampleLayer(outputs: outputs, inputs: inputs, rows: rows)
             let packed = DenseInt8(
-                layer.weights, outputs: outputs, taps: taps, channels: inputs, inputZeroPoint: 0,
+                layer.weights, outputs: outputs, taps: 1, channels: inputs, inputZeroPoint: 0,
                 layer.table)
             let y = PackedBuffer(count: rows * outputs)
             return unsafe layer.codes.withUnsafeBufferPointer { x in
@@ -76,18 +73,49 @@ extension CostTable {
                 rows == most
                     ? step
                     : max(time(rows, 384) / panels - Double(rows) * result, 0) / Double(steps)
-            }, result: result, tap: 0)
+            }, result: result, narrow: [1, 1], tap: 0)
+        if width > 16 {
+            let whole = time(.linear(rows: 6, channels: 384), 64)
+            dense.narrow = [16, 32].map {
+                let part = time(.linear(rows: 6, channels: 384), $0)
+                return min(part * Double(64 / width) / whole, 1)
+            }
+        }
         // What a convolution takes beside its products.
-        let window = esp_window.square(14, channels: 64)
         let products = Double(64 / width) * (196 / Double(most) * 144 * step + 196 * result)
-        dense.tap = max(time(window, 64) - products, 0) / (196 * 9)
+        dense.tap = unsafe max(convolutionTime(kernels) - products, 0) / (196 * 3)
         return dense
+    }
+
+    private static func convolutionTime(_ kernels: esp_kernels) -> Double {
+        let window = esp_window.square(14, channels: 64)
+        guard let geometry = DenseConvolution(window) else { fatalError("a window of rows") }
+        let sample = SampleLayer(outputs: 64, inputs: 9 * 64, rows: 14 * 14)
+        let packed = DenseInt8(
+            sample.weights, outputs: 64, taps: geometry.taps, channels: geometry.channels,
+            inputZeroPoint: 0, sample.table)
+        let y = PackedBuffer(count: 14 * 14 * 64)
+        let scratch = PackedBuffer(count: geometry.scratchBytes)
+        return unsafe sample.codes.withUnsafeBufferPointer { x in
+            unsafe y.writing { y in
+                unsafe scratch.writing { scratch in
+                    guard let x = x.baseAddress else { return 0 }
+                    return shortest {
+                        unsafe geometry.multiply(
+                            kernels, packed, image: x, scratch: codes(scratch), kind: ESP_OUT_U8,
+                            into: y, pitch: 64)
+                    }
+                }
+            }
+        }
     }
 
     private static func measuredSparse(_ kernels: esp_kernels, _ block: SparseInt8.Block) -> Sparse
     {
         let outputs = 512
-        func time(_ inputs: Int, _ density: Double) -> (entries: Double, time: Double) {
+        func time(
+            _ inputs: Int, _ density: Double, tokens: Int = 64
+        ) -> (entries: Double, time: Double) {
             let layer = SampleLayer(
                 outputs: outputs, inputs: inputs, rows: 0, block: block, density: density)
             let packed = SparseInt8(
@@ -101,7 +129,8 @@ extension CostTable {
                     unsafe scratch.writing { scratch in
                         let (x, y, scratch) = unsafe (codes(x), codes(y), codes(scratch))
                         return shortest {
-                            unsafe packed.multiply(kernels, x, scratch: scratch, into: y)
+                            unsafe packed.multiply(
+                                kernels, x, tokens: tokens, scratch: scratch, into: y)
                         }
                     }
                 }
@@ -114,7 +143,11 @@ extension CostTable {
         return Sparse(
             entry: entry, farEntry: slope(farSparse, farDense), planarEntry: entry,
             splitEntry: entry,
-            result: max(sparse.time - sparse.entries * entry, 0) / Double(outputs))
+            result: max(sparse.time - sparse.entries * entry, 0) / Double(outputs),
+            narrow: [16, 32].map {
+                let few = time(384, 0.1, tokens: $0).time
+                return min(few / time(384, 0.1).time, 1)
+            })
     }
 
     private static func measuredBlocks(_ kernels: esp_kernels) -> (to: Double, from: Double) {
@@ -172,7 +205,7 @@ extension CostTable {
         let (sparse, dense) = (time(0.05), time(0.2))
         let entry = slope(sparse, dense)
         let results = Double(geometry.blocks * channels) * table.sparse(block).result
-        let back = Double(geometry.outputPixels * images) / 64 * Double(channels / 4)
+        let back = Double(4 * geometry.resultParts)
         let rest = sparse.time - sparse.entries * entry - results - back * table.fromBlock
         return (entry, max(rest, 0) / Double(geometry.planeWords))
     }

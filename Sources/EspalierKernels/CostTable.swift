@@ -11,7 +11,9 @@ package struct CostTable: Sendable, Hashable, Codable {
         package var steps: [Double]
         /// A row of a tile, besides its inputs: sums to codes.
         package var result: Double
-        /// Finding the pixel under a tap of a row, where there is more than one.
+        /// What panels of 16 and 32 outputs take of the time of one of 64.
+        package var narrow: [Double]
+        /// A row of a convolution's window at an output pixel: finding it, and its share of filling up the image.
         package var tap: Double
     }
 
@@ -25,12 +27,14 @@ package struct CostTable: Sendable, Hashable, Codable {
         package var splitEntry: Double
         /// An output of 64 tokens.
         package var result: Double
+        /// What 16 and 32 tokens take of the time of 64.
+        package var narrow: [Double]
     }
 
     package var dense: Dense
     package var oneByFour: Sparse
     package var fourByFour: Sparse
-    /// Four inputs, or outputs, of 64 tokens from rows to a block, and back.
+    /// Four inputs, or outputs, of 64 tokens from rows to a block, and back, where there are many.
     package var toBlock: Double
     package var fromBlock: Double
     /// Four channels of a position, from rows to planes.
@@ -49,8 +53,10 @@ package struct CostTable: Sendable, Hashable, Codable {
 extension CostTable {
     /// A dense layer, in nanoseconds.
     ///
-    /// - Parameter depth: The inputs of an output; for a convolution, of all its taps.
-    package func dense(rows: Int, outputs: Int, depth: Int, taps: Int = 1) -> Double {
+    /// - Parameters:
+    ///   - depth: The inputs of an output; for a convolution, of all its taps.
+    ///   - windowRows: Rows of a convolution's window, see `DenseConvolution`; 1 for a linear layer.
+    package func dense(rows: Int, outputs: Int, depth: Int, windowRows: Int = 1) -> Double {
         let steps = Double((depth + 3) / 4)
         var (left, perPanel) = (rows, 0.0)
         for (tile, step) in zip(dense.tileRows, dense.steps) {
@@ -58,8 +64,12 @@ extension CostTable {
             left %= tile
         }
         perPanel += Double(rows) * dense.result
-        let panels = Double((outputs + dense.width - 1) / dense.width)
-        return perPanel * panels + (taps > 1 ? Double(rows * taps) * dense.tap : 0)
+        var panels = Double((outputs + dense.width - 1) / dense.width)
+        if dense.width > 16, (1...dense.width / 2).contains(outputs % 64) {
+            // The last panel is narrower than 64, or than the kernel's tiles.
+            panels += dense.narrow[outputs % 64 > 16 ? 1 : 0] - 1
+        }
+        return perPanel * panels + (windowRows > 1 ? Double(rows * windowRows) * dense.tap : 0)
     }
 
     /// A sparse linear layer, in nanoseconds.
@@ -76,10 +86,12 @@ extension CostTable {
         let far = min(max((Double(inputs * 64) / 1024 - 32) / 32, 0), 1)
         let entry = costs.entry + far * (costs.farEntry - costs.entry)
         var perBlock = Double(entries) * entry + Double(outputs) * costs.result
-        if fromRows {
-            perBlock += Double((inputs + 3) / 4) * toBlock + Double((outputs + 3) / 4) * fromBlock
-        }
-        return perBlock * Double((rows + 63) / 64)
+        perBlock *= Double(rows / 64) + costs.share(rows % 64)
+        guard fromRows else { return perBlock }
+        // Sixteen tokens at a time.
+        let parts = Double((rows + 15) / 16) / 4
+        return perBlock
+            + parts * (Double((inputs + 3) / 4) * toBlock + Double((outputs + 3) / 4) * fromBlock)
     }
 
     /// A sparse convolution over planes, in nanoseconds.
@@ -89,10 +101,17 @@ extension CostTable {
         let costs = sparse(block)
         let entry = geometry.isAligned ? costs.planarEntry : costs.splitEntry
         let perBlock = Double(entries) * entry + Double(outputs) * costs.result
-        let quads = Double((outputs + 3) / 4)
-        return perBlock * Double(geometry.blocks)
+        let sixteens = (outputs + 63) / 64 * geometry.resultParts
+        return perBlock * geometry.tokens.reduce(0) { $0 + costs.share($1) }
             + Double(geometry.planeWords) * toPlanes
-            + Double(geometry.images * geometry.outputPixels) / 64 * quads * fromBlock
+            + Double(sixteens) * 4 * fromBlock
+    }
+}
+
+extension CostTable.Sparse {
+    // What a block of so many tokens takes of the time of one of 64.
+    fileprivate func share(_ tokens: Int) -> Double {
+        tokens > 32 ? 1 : tokens > 16 ? narrow[1] : tokens > 0 ? narrow[0] : 0
     }
 }
 
@@ -128,8 +147,8 @@ extension CostTable {
         }
         let sparse = sparse(block: block, entries: entries, outputs: outputs, geometry)
         let dense = dense(
-            rows: geometry.images * geometry.outputPixels, outputs: outputs, depth: geometry.depth,
-            taps: geometry.taps)
+            rows: geometry.images * geometry.outputPixels, outputs: outputs,
+            depth: geometry.denseDepth, windowRows: geometry.windowRows)
         return sparse < CostTable.margin * dense ? .sparse : .dense
     }
 }

@@ -99,23 +99,26 @@ package struct SparseInt8: Sendable {
     /// Bytes of scratch that `multiply` needs.
     package var scratchBytes: Int { outputs * 64 }
 
-    /// Computes one block of 64 tokens of a linear layer: x [channels / 4][64][4] to y [outputs / 4][64][4].
+    /// Computes the first `tokens` of a block of 64 of a linear layer: x [channels / 4][64][4] to y [outputs / 4][64][4].
     package func multiply(
-        _ kernels: esp_kernels, _ x: UnsafePointer<UInt8>,
+        _ kernels: esp_kernels, _ x: UnsafePointer<UInt8>, tokens: Int = 64,
         scratch: UnsafeMutablePointer<UInt8>, into y: UnsafeMutablePointer<UInt8>
     ) {
         require(taps == 1, "\(taps) taps: a convolution")
-        unsafe withC(places: nil) { unsafe run(kernels, $0, x, scratch: scratch, into: y) }
+        unsafe withC(places: nil) {
+            unsafe run(kernels, $0, x, tokens: tokens, scratch: scratch, into: y)
+        }
     }
 
-    /// One block of 64 tokens, in the layout that the layer's places stand for.
+    /// One block of tokens, in the layout that the layer's places stand for.
     func run(
-        _ kernels: esp_kernels, _ layer: UnsafePointer<esp_int8_sparse>, _ x: UnsafePointer<UInt8>,
-        scratch: UnsafeMutablePointer<UInt8>, into y: UnsafeMutablePointer<UInt8>
+        _ kernels: esp_kernels, _ layer: UnsafePointer<esp_int8_sparse>,
+        _ x: UnsafePointer<UInt8>, tokens: Int, scratch: UnsafeMutablePointer<UInt8>,
+        into y: UnsafeMutablePointer<UInt8>
     ) {
         switch block {
-        case .oneByFour: unsafe kernels.u8s8_sparse_1x4(layer, x, scratch, y)
-        case .fourByFour: unsafe kernels.u8s8_sparse_4x4(layer, x, y)
+        case .oneByFour: unsafe kernels.u8s8_sparse_1x4(layer, x, tokens, scratch, y)
+        case .fourByFour: unsafe kernels.u8s8_sparse_4x4(layer, x, tokens, y)
         }
     }
 

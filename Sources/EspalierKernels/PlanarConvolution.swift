@@ -3,14 +3,14 @@ import EspalierTensors
 
 /// The geometry of a sparse INT8 convolution, which reads its images from planes instead of gathered columns.
 ///
-/// Planes are [channels / 4][positions][4]; positions run over the padded images in row order. At stride 1 a tap is
-/// the same distance from every output pixel, so that 64 neighbouring positions are 64 tokens of a linear layer. Those
-/// at the ends of rows are no output pixels: they are computed and dropped. Other strides have no such layout: use
-/// the dense kernel.
+/// Planes are [channels / 4][positions][4]; positions run over the padded pixels in row order, and in each over the
+/// images that are computed together. At stride 1 a tap is the same distance from every output pixel, so that 64
+/// neighbouring positions are 64 tokens of a linear layer. Those at the ends of rows are no output pixels: they are
+/// computed and dropped. Other strides have no such layout: use the dense kernel.
 ///
-/// A tap beside another reads its operands from addresses that are no multiples of a cache line: two lines a load.
-/// Where it costs few positions, rows are filled up to whole lines, and each column of taps has its own copy of the
-/// planes, moved so that all loads are aligned.
+/// A tap beside another reads its operands from addresses that are no multiples of a cache line, two lines a load,
+/// unless a pixel's images fill lines. Where it costs few positions, rows are then filled up to whole lines, and each
+/// column of taps has its own copy of the planes, moved so that all loads are aligned.
 package struct PlanarConvolution: Sendable {
     private let window: esp_window
     /// Images that are computed together.
@@ -19,25 +19,40 @@ package struct PlanarConvolution: Sendable {
     private let height: Int
     private let width: Int
     // The distance of each tap and quad from a token, in bytes.
-    private var places: [UInt32]
+    private var places: [UInt32] = []
     // Of the planes, one for each column of taps, or one.
     private let copies: Int
+    private var work: [Block] = []
+    private var runs: [Run] = []
+
+    // Positions that are computed at once, and which of the runs they hold.
+    private struct Block {
+        let first: Int
+        let tokens: Int
+        let runs: Range<Int>
+    }
+
+    // Positions of a block that are neighbouring output pixels, or images of one: the first one's row of the result.
+    private struct Run {
+        let token: Int
+        let count: Int
+        let row: Int
+    }
 
     /// The geometry of a window, nil where it has another stride than 1, or too many inputs for `SparseInt8`.
     ///
     /// - Parameter block: Of the layer's weights; 4x4 uses a load four times and wins nothing by copies.
     package init?(_ window: esp_window, block: SparseInt8.Block, images: Int = 1) {
         guard window.stride_x == 1, window.stride_y == 1 else { return nil }
-        let reach = Int(window.dilation_x) * (Int(window.kernel_width) - 1)
-        let compact = PlanarConvolution(
-            window, images: images, width: Int(window.out_width) + reach, copies: 1)
-        var best = compact
+        let width = Int(window.out_width) + Int(window.dilation_x) * (Int(window.kernel_width) - 1)
+        var best = PlanarConvolution(window, images: images, width: width, copies: 1)
         // An aligned block takes about two thirds of the time.
-        if block == .oneByFour, (2...5).contains(window.kernel_width) {
+        if block == .oneByFour, (2...5).contains(window.kernel_width), images % 16 != 0 {
+            var filled = width
+            while filled * images % 16 != 0 { filled += 1 }
             let aligned = PlanarConvolution(
-                window, images: images, width: (Int(window.out_width) + reach + 15) / 16 * 16,
-                copies: Int(window.kernel_width))
-            if aligned.blocks * 4 <= compact.blocks * 5 { best = aligned }
+                window, images: images, width: filled, copies: Int(window.kernel_width))
+            if aligned.vectors * 4 <= best.vectors * 5 { best = aligned }
         }
         let quads = (Int(window.channels) + 3) / 4
         guard quads * Int(window.kernel_height * window.kernel_width) <= 65_536,
@@ -49,26 +64,36 @@ package struct PlanarConvolution: Sendable {
             let (row, column) = (
                 tap / Int(window.kernel_width), tap % Int(window.kernel_width)
             )
-            let position = quad * best.positions + row * Int(window.dilation_y) * best.width
+            let pixel = row * Int(window.dilation_y) * best.width
+            let position = quad * best.positions + pixel * images
             return best.copies > 1
                 ? UInt32(position * 4 + column * best.planeBytes)
-                : UInt32((position + column * Int(window.dilation_x)) * 4)
+                : UInt32((position + column * Int(window.dilation_x) * images) * 4)
         }
     }
 
     private init(_ window: esp_window, images: Int, width: Int, copies: Int) {
         (self.window, self.images, self.width, self.copies) = (window, images, width, copies)
         height = Int(window.out_height) + Int(window.dilation_y) * (Int(window.kernel_height) - 1)
-        places = []
+        findBlocks()
     }
 
     /// Inputs of an output, filled up to fours in each tap.
     package var depth: Int { places.count * 4 }
-    package var taps: Int { Int(window.kernel_height * window.kernel_width) }
-    /// Whether all loads of planes are aligned: there are as many copies as taps in a row.
-    package var isAligned: Bool { copies > 1 }
-    /// Words of four channels that are written as planes, copies included.
-    package var planeWords: Int { copies * positions * ((Int(window.channels) + 3) / 4) }
+    /// Rows of the window, and the inputs of an output where each row's are filled up to fours: see `DenseConvolution`.
+    package var windowRows: Int { Int(window.kernel_height) }
+    package var denseDepth: Int {
+        windowRows * ((Int(window.kernel_width) * Int(window.channels) + 3) / 4 * 4)
+    }
+    /// Whether all loads of planes are aligned.
+    package var isAligned: Bool { copies > 1 || images % 16 == 0 }
+    /// Words of four channels that are written as planes, copies included; sixteen by sixteen at first.
+    package var planeWords: Int {
+        let quads = (Int(window.channels) + 3) / 4
+        return (positions + 15) / 16 * ((quads + 15) / 16) * 256 + (copies - 1) * positions * quads
+    }
+    /// Parts of at most sixteen tokens in which the blocks of results become rows.
+    package var resultParts: Int { runs.reduce(0) { $0 + ($1.count + 15) / 16 } }
 
     private var positions: Int { images * height * width }
     /// Output pixels of one image.
@@ -83,11 +108,13 @@ package struct PlanarConvolution: Sendable {
         copies * planeBytes + layer.outputs * 64 + layer.scratchBytes
     }
 
-    /// The blocks of 64 positions that `multiply` computes.
-    package var blocks: Int {
-        var count = 0
-        forEachBlock { _ in count += 1 }
-        return count
+    /// The blocks of positions that `multiply` computes.
+    package var blocks: Int { work.count }
+    /// The tokens of each block.
+    package var tokens: [Int] { work.map(\.tokens) }
+    // Of sixteen tokens each.
+    private var vectors: Int {
+        work.reduce(0) { $0 + ($1.tokens > 32 ? 4 : $1.tokens > 16 ? 2 : 1) }
     }
 
     /// Computes all output pixels of `images` images, one behind the other. y has `pitch` codes a pixel.
@@ -104,58 +131,59 @@ package struct PlanarConvolution: Sendable {
         let rest = unsafe block + layer.outputs * 64
         let imageSize = Int(window.height) * Int(window.width) * Int(window.pitch)
         unsafe withUnsafePointer(to: window) { window in
-            for n in 0..<images {
-                unsafe kernels.u8_to_planes(
-                    window, image + n * imageSize, layer.inputZeroPoint, width, positions,
-                    planes + n * height * width * 4)
-            }
+            unsafe kernels.u8_to_planes(
+                window, image, images, imageSize, layer.inputZeroPoint, width, positions, planes)
         }
         for copy in 1..<copies {
-            let move = copy * Int(window.dilation_x) * 4
+            let move = copy * Int(window.dilation_x) * images * 4
             unsafe (planes + copy * planeBytes).update(
                 from: planes + move, count: planeBytes - move)
         }
+        // Of the result, from one token of a run to the next.
+        let step = images > 1 ? outputPixels * pitch : pitch
         unsafe places.withUnsafeBufferPointer { places in
             unsafe layer.withC(places: places.baseAddress) { c in
-                forEachBlock { first in
-                    unsafe layer.run(kernels, c, planes + 4 * first, scratch: rest, into: block)
-                    forEachRun(first..<min(first + 64, positions)) { position, count, pixel in
+                for part in work {
+                    unsafe layer.run(
+                        kernels, c, planes + 4 * part.first, tokens: part.tokens, scratch: rest,
+                        into: block)
+                    for index in part.runs {
+                        let run = runs[index]
                         unsafe kernels.u8_from_block(
-                            block + 4 * (position - first), count, layer.outputs,
-                            y + pixel * pitch, pitch)
+                            block + 4 * run.token, run.count, layer.outputs, y + run.row * pitch,
+                            step)
                     }
                 }
             }
         }
     }
 
-    // The first position of each block: an output pixel that no block before it has.
-    private func forEachBlock(_ body: (Int) -> Void) {
+    private mutating func findBlocks() {
         var first = 0
-        while let next = nextPixel(from: first) {
-            body(next)
-            first = next + 64
-        }
-    }
-
-    // Runs of positions that are neighbouring output pixels: the first position, how many, and the first one's pixel.
-    private func forEachRun(_ range: Range<Int>, _ body: (Int, Int, Int) -> Void) {
-        var at = range.lowerBound
-        while let position = nextPixel(from: at), position < range.upperBound {
-            let (row, column) = (position / width, position % width)
-            let count = min(Int(window.out_width) - column, range.upperBound - position)
-            let pixel = row / height * outputPixels + row % height * Int(window.out_width) + column
-            body(position, count, pixel)
-            at = position + count
+        while let start = nextPixel(from: first) {
+            let (before, end) = (runs.count, min(start + 64, positions))
+            var at = start
+            while let position = nextPixel(from: at), position < end {
+                let (pixel, image) = (position / images, position % images)
+                let (row, column) = (pixel / width, pixel % width)
+                let neighbours = images > 1 ? images - image : Int(window.out_width) - column
+                let count = min(neighbours, end - position)
+                runs.append(
+                    Run(
+                        token: position - start, count: count,
+                        row: image * outputPixels + row * Int(window.out_width) + column))
+                at = position + count
+            }
+            work.append(Block(first: start, tokens: at - start, runs: before..<runs.count))
+            first = start + 64
         }
     }
 
     // The first output pixel at a position or behind it.
     private func nextPixel(from position: Int) -> Int? {
         guard outputPixels > 0, position < positions else { return nil }
-        var (row, column) = (position / width, position % width)
-        if column >= window.out_width { (row, column) = (row + 1, 0) }
-        if row % height >= window.out_height { (row, column) = ((row / height + 1) * height, 0) }
-        return row < images * height ? row * width + column : nil
+        let (row, column) = (position / images / width, position / images % width)
+        if column < window.out_width { return row < window.out_height ? position : nil }
+        return row + 1 < window.out_height ? (row + 1) * width * images : nil
     }
 }

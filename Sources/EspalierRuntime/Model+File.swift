@@ -10,9 +10,9 @@ extension Model {
     public convenience init(path: String, isMapped: Bool = false) throws(ModelError) {
         do throws(FileError) {
             if isMapped {
-                try self.init(MappedBytes(path), path)
+                try self.init(MappedBytes(path), path, Limits())
             } else {
-                try self.init(FileAccess.read(path), path)
+                try self.init(FileAccess.read(path), path, Limits())
             }
         } catch {
             throw ModelError("\(error)")
@@ -23,18 +23,25 @@ extension Model {
     ///
     /// - Throws: `ModelError` where they are damaged, or hold what this runtime cannot run.
     public convenience init(bytes: [UInt8]) throws(ModelError) {
+        try self.init(bytes: bytes, limits: Limits())
+    }
+
+    /// The same within limits of the caller's own.
+    package convenience init(bytes: [UInt8], limits: Limits) throws(ModelError) {
         do throws(FileError) {
-            try self.init(bytes, "the file")
+            try self.init(bytes, "the file", limits)
         } catch {
             throw ModelError("\(error)")
         }
     }
 
-    private convenience init(_ source: some ByteSource, _ path: String) throws(FileError) {
+    private convenience init(
+        _ source: some ByteSource, _ path: String, _ limits: Limits
+    ) throws(FileError) {
         let problem: String
         do {
             let file = try GraphFile(source)
-            try self.init(file.graph(), information: file.description)
+            try self.init(file.graph(), information: file.description, limits: limits)
             return
         } catch {
             problem = "\(error)"

@@ -19,29 +19,43 @@ public final class Model: Sendable {
     private let packed = PackedLayers()
     private let costs: CostTable
     private let largestColumn: Int
-    private let plans = Mutex<[Int: Plan]>([:])
+    // For columns of 1, 2, 4, ... examples, each made where it is first needed.
+    private let plans = Mutex([Plan?](repeating: nil, count: 7))
     private let arenas = Mutex<[PackedBuffer]>([])
+    // The shortest time that a column of a batch of several took, in nanoseconds; 0 before the first.
+    private let columnTime = Atomic<Int>(0)
 
     /// Bytes of a column's values, so that they stay in the second-level cache.
     private static let columnBytes = 512 << 10
+    /// A batch that is over sooner, in nanoseconds, is not worth waking other threads for.
+    private static let leastShared = 20_000
 
     /// A model of a graph.
     ///
-    /// - Parameter costs: What kernels are chosen by; the results do not depend on it.
+    /// - Parameters:
+    ///   - costs: What kernels are chosen by; the results do not depend on it.
+    ///   - limits: What it may ask for.
     /// - Throws: `GraphError` where this runtime cannot run it.
     package init(
-        _ graph: Graph, information: [UInt8]? = nil, costs: CostTable = .current
+        _ graph: Graph, information: [UInt8]? = nil, costs: CostTable = .current,
+        limits: Limits = Limits()
     ) throws(GraphError) {
         self.graph = graph
         self.information = information
         self.costs = costs
         inputExtents = Array(graph.input.example)
-        outputExtents = Array(try graph.outputExample())
+        outputExtents = Array(try graph.checked(for: limits))
         let one = try Planner.plan(graph, capacity: 1, packed: packed, costs: costs)
+        guard one.bytes <= limits.bytes else {
+            let largest = one.steps.max { one.bytes(of: $0) < one.bytes(of: $1) }
+            throw GraphError(
+                "the values of one example take \(one.bytes) bytes, at most \(limits.bytes) are taken; "
+                    + "most of them at '\(largest?.name ?? graph.input.name)'")
+        }
         var largest = 1
         while largest < 64, 2 * largest * one.bytes <= Model.columnBytes { largest *= 2 }
         largestColumn = largest
-        plans.withLock { $0[1] = one }
+        plans.withLock { $0[0] = one }
     }
 
     /// Elements of one example.
@@ -107,13 +121,35 @@ public final class Model: Sendable {
         let plan = plan(for: batch)
         let columns = (batch + plan.capacity - 1) / plan.capacity
         let kernels = unsafe table.pointee
-        ThreadPool.shared.forEachChunk(columns) { column in
+        func run(_ column: Int) {
             let first = column * plan.capacity
             let arena = takeArena(plan.bytes)
             unsafe plan.run(
                 input + first * plan.inputCount, count: min(plan.capacity, batch - first),
                 into: result + first * plan.outputCount, arena: arena, kernels: kernels)
-            arenas.withLock { $0.append(arena) }
+            put(arena)
+        }
+        guard columns > 1 else {
+            run(0)
+            return
+        }
+        let known = columnTime.load(ordering: .relaxed)
+        func timed(_ column: Int) {
+            guard column == 0 else {
+                run(column)
+                return
+            }
+            let start = ContinuousClock.now
+            run(column)
+            let elapsed = (ContinuousClock.now - start).components
+            let time =
+                Int(elapsed.seconds) * 1_000_000_000 + Int(elapsed.attoseconds / 1_000_000_000)
+            if known == 0 || time < known { columnTime.store(max(time, 1), ordering: .relaxed) }
+        }
+        if known > 0, known < Model.leastShared / columns {
+            for column in 0..<columns { timed(column) }
+        } else {
+            ThreadPool.shared.forEachChunk(columns, timed)
         }
     }
 
@@ -144,20 +180,24 @@ public final class Model: Sendable {
 
     /// The plan for columns of a batch: the largest that fits the cache, or the next power of two for a small batch.
     package func plan(for batch: Int) -> Plan {
-        var capacity = 1
-        while capacity < min(batch, largestColumn) { capacity *= 2 }
+        let size = min(max(batch, 1), largestColumn)
+        // Of the power of two that is at least the size.
+        let index = Int.bitWidth - (size - 1).leadingZeroBitCount
         return plans.withLock { plans in
-            if let plan = plans[capacity] { return plan }
+            if let plan = plans[index] { return plan }
             guard
                 let plan = try? Planner.plan(
-                    graph, capacity: capacity, packed: packed, costs: costs)
+                    graph, capacity: 1 << index, packed: packed, costs: costs)
             else { fatalError("a graph that could be planned cannot be planned") }
-            plans[capacity] = plan
+            plans[index] = plan
             return plan
         }
     }
 
-    private func takeArena(_ bytes: Int) -> PackedBuffer {
+    // For the next one who takes it.
+    func put(_ arena: PackedBuffer) { arenas.withLock { $0.append(arena) } }
+
+    func takeArena(_ bytes: Int) -> PackedBuffer {
         let free = arenas.withLock { arenas in
             arenas.lastIndex { $0.count >= bytes }.map { arenas.remove(at: $0) }
         }

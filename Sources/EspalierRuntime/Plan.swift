@@ -6,7 +6,7 @@ import EspalierTensors
 ///
 /// A column runs through all steps before the next one begins, so that what a step leaves is still in cache when the next
 /// one reads it. Columns do not know of each other: any batch, in any cut, gives the same bits.
-package struct Plan: Sendable {
+package final class Plan: Sendable {
     /// Of examples.
     package let capacity: Int
     /// Bytes of scratch that a column needs.
@@ -15,13 +15,32 @@ package struct Plan: Sendable {
     package let steps: [any Step]
     /// Where each slot begins.
     let places: [Int]
+    /// Bytes of each slot.
+    let sizes: [Int]
     /// Bytes from one example to the next in each slot.
     let strides: [Int]
+    /// Bytes of each slot beside those of its examples.
+    let extra: [Int]
     /// Where the value of each node lies after a step, for those who compare.
     let marks: [Mark]
     let output: Slot
     let outputCount: Int
     let inputCount: Int
+
+    init(
+        capacity: Int, bytes: Int, steps: [any Step], places: [Int], sizes: [Int], strides: [Int],
+        extra: [Int], marks: [Mark], output: Slot, outputCount: Int, inputCount: Int
+    ) {
+        (self.capacity, self.bytes, self.steps) = (capacity, bytes, steps)
+        (self.places, self.sizes, self.strides, self.marks) = (places, sizes, strides, marks)
+        self.extra = extra
+        (self.output, self.outputCount, self.inputCount) = (output, outputCount, inputCount)
+    }
+
+    /// Bytes of what a step writes for one example.
+    func bytes(of step: any Step) -> Int {
+        step.writes.reduce(0) { $0 + ($1 >= 0 ? strides[$1] + extra[$1] : 0) }
+    }
 
     /// A node's value after a step.
     struct Mark: Sendable {
@@ -40,12 +59,10 @@ struct Slot: Sendable, Hashable {
     static let input = Slot(index: -1)
 }
 
-/// Pixels of codes: `channels` of each, `pitch` bytes apart. A vector is one pixel.
+/// Pixels of `channels` values each, one behind the other. A vector is one pixel.
 struct PixelLayout: Sendable, Hashable {
     let pixels: Int
     let channels: Int
-    /// A multiple of 4, as the kernels read.
-    var pitch: Int { (channels + 3) / 4 * 4 }
 
     /// The layout of one example.
     init(_ example: some BidirectionalCollection<Int>) {
@@ -54,7 +71,6 @@ struct PixelLayout: Sendable, Hashable {
     }
 
     var count: Int { pixels * channels }
-    var bytes: Int { pixels * pitch }
 }
 
 /// A part of a plan that runs on a column.
@@ -67,8 +83,14 @@ package protocol Step: Sendable {
     var reads: [Int] { get }
     /// Slots that it writes.
     var writes: [Int] { get }
+    /// What is left of its weights where it skips the others; for people.
+    var live: LiveBlocks? { get }
     /// Computes the column's examples.
     func run(_ column: borrowing Column)
+}
+
+extension Step {
+    package var live: LiveBlocks? { nil }
 }
 
 /// The memory of a column while it is computed.
@@ -113,8 +135,8 @@ extension Plan {
             let column = unsafe Column(
                 base: base, input: input, plan: self, count: count, kernels: kernels)
             var next = 0
-            for (index, step) in steps.enumerated() {
-                step.run(column)
+            for index in steps.indices {
+                steps[index].run(column)
                 guard observes else { continue }
                 while next < marks.count, marks[next].step == index {
                     observe(marks[next].operand, value(marks[next], column))
@@ -134,15 +156,9 @@ extension Plan {
                 unsafe Array(
                     UnsafeBufferPointer(start: start, count: column.count * layout.count)))
         }
-        var codes: [UInt8] = []
-        for example in 0..<column.count {
-            let start = unsafe column.codes(mark.slot, example)
-            for pixel in 0..<layout.pixels {
-                let row = unsafe UnsafeBufferPointer(
-                    start: start + pixel * layout.pitch, count: layout.channels)
-                unsafe codes.append(contentsOf: row)
-            }
-        }
+        let start = unsafe column.codes(mark.slot)
+        let codes = unsafe Array(
+            UnsafeBufferPointer(start: start, count: column.count * layout.count))
         return .codes(codes)
     }
 }

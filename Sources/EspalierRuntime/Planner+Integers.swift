@@ -15,7 +15,7 @@ extension Planner {
         }
         let target =
             integers.givesCodes
-            ? slot(bytes: shape.output.bytes) : floatSlot(for: .node(index))
+            ? slot(bytes: shape.output.count) : floatSlot(for: .node(index))
         switch sparseForm(shape, integers) {
         case .linear(let block)?:
             let layer = sparse(index, shape, integers, block)
@@ -32,11 +32,18 @@ extension Planner {
                     name: node.name, layer: layer, geometry: geometry, source: source,
                     target: target, scratch: scratch, output: shape.output))
         case nil:
+            var shape = shape
+            var geometry = shape.window.map { DenseInt8Step.Geometry.window($0) } ?? .rows
+            if let convolution = shape.window.flatMap({ DenseConvolution($0) }) {
+                (shape.taps, shape.channels) = (convolution.taps, convolution.channels)
+                geometry = .convolution(
+                    convolution, scratch: slot(bytes: 0, extra: convolution.scratchBytes))
+            }
             add(
                 DenseInt8Step(
-                    name: node.name, layer: dense(index, shape, integers),
-                    window: shape.codesWindow, source: source, target: target,
-                    input: shape.input, output: shape.output, givesCodes: integers.givesCodes))
+                    name: node.name, layer: dense(index, shape, integers), geometry: geometry,
+                    source: source, target: target, input: shape.input, output: shape.output,
+                    givesCodes: integers.givesCodes))
         }
         if integers.givesCodes {
             setCodes(.node(index), target)
@@ -59,18 +66,22 @@ extension Planner {
         var best: (form: SparseForm, cost: Double)?
         for block in [SparseInt8.Block.oneByFour, .fourByFour] {
             let entries = integers.weights.liveBlocks(block, shape)
-            if let window = shape.codesWindow {
-                // Small images are computed together, so that blocks of 64 positions are full.
-                let images = min(capacity, max(1, 256 / max(shape.output.pixels, 1)).roundedToPower)
-                guard
-                    let geometry = PlanarConvolution(window, block: block, images: images),
-                    costs.choose(
-                        block: block, entries: entries, outputs: shape.outputs, geometry) == .sparse
-                else { continue }
-                let cost = costs.sparse(
-                    block: block, entries: entries, outputs: shape.outputs, geometry)
-                if cost < best?.cost ?? .infinity {
-                    best = (.convolution(geometry, block), cost)
+            if let window = shape.window {
+                // Images that are computed together fill blocks, and cache lines, but must stay near.
+                for images in [1, 4, 16, 64] where images <= capacity {
+                    guard
+                        let geometry = PlanarConvolution(window, block: block, images: images),
+                        costs.choose(
+                            block: block, entries: entries, outputs: shape.outputs, geometry)
+                            == .sparse
+                    else { continue }
+                    let cost =
+                        costs.sparse(
+                            block: block, entries: entries, outputs: shape.outputs, geometry)
+                        / Double(images)
+                    if cost < best?.cost ?? .infinity {
+                        best = (.convolution(geometry, block), cost)
+                    }
                 }
             } else {
                 let rows = capacity * shape.input.pixels
@@ -117,16 +128,6 @@ extension Planner {
     }
 }
 
-extension Planner.LayerShape {
-    /// The window over codes, whose pixels are padded; nil for a linear layer.
-    var codesWindow: esp_window? {
-        var window = window
-        window?.channels = Int32(input.pitch)
-        window?.pitch = Int32(input.pitch)
-        return window
-    }
-}
-
 extension QuantizedTensor {
     /// The blocks that are not all zero, in weights of a layer.
     func liveBlocks(_ block: SparseInt8.Block, _ shape: Planner.LayerShape) -> Int {
@@ -146,12 +147,5 @@ extension QuantizedTensor {
             }
         }
         return live
-    }
-}
-
-extension Int {
-    // The power of two at or below.
-    fileprivate var roundedToPower: Int {
-        1 << (Int.bitWidth - 1 - Swift.max(self, 1).leadingZeroBitCount)
     }
 }

@@ -7,8 +7,8 @@ extension Planner {
     /// What is the same for a layer in any arithmetic.
     struct LayerShape {
         let outputs: Int
-        let taps: Int
-        let channels: Int
+        var taps: Int
+        var channels: Int
         /// Nil for a linear layer.
         let window: esp_window?
         let input: PixelLayout
@@ -27,10 +27,12 @@ extension Planner {
         let node = graph.nodes[index]
         let source = try floats(node.operands[0])
         let weights = try floatConstant(node.operands[1])
-        let bias =
-            try node.operands.count > 2
-            ? floatConstant(node.operands[2]).elements
-            : [Float](repeating: 0, count: shape.outputs)
+        var bias = [Float](repeating: 0, count: shape.outputs)
+        if let values = graph.floatBias(of: index) {
+            bias = values.elements
+        } else if node.operands.count > 2 {
+            bias = try floatConstant(node.operands[2]).elements
+        }
         guard bias.count == shape.outputs else { throw GraphError("its bias does not fit") }
         let layer = packed.layer(PackedLayers.Key(node: index, form: .float)) {
             .float(
@@ -70,7 +72,9 @@ extension Planner {
             throw GraphError("a convolution of \(op.groups) groups: not supported here")
         }
         let taps = weight[1] * weight[2]
-        guard taps <= 64 else { throw GraphError("a window of \(taps) taps: at most 64 here") }
+        guard taps <= mostTaps else {
+            throw GraphError("a window of \(taps) taps: at most \(mostTaps) here")
+        }
         return LayerShape(
             outputs: weight[0], taps: taps, channels: weight[3],
             window: esp_window(op.window(weight: weight), image: Shape([1] + image)),
@@ -83,7 +87,7 @@ extension Planner {
         case .floats(let tensor): return tensor
         case .codes(let codes): return codes.dequantized
         case .sums:
-            throw GraphError("its bias counts units of integer sums, which it does not make")
+            throw GraphError("its bias counts units of integer sums, but its weight has none")
         }
     }
 }
@@ -109,7 +113,7 @@ struct IntegerLayer {
         guard case .constant(let constant) = node.operands[1],
             case .codes(let weights) = graph.constants[constant].value,
             planner.codes(node.operands[0]) != nil, let grid = graph.grid(of: node.operands[0]),
-            grid.isCodes, shape.depth <= 32_768
+            grid.isCodes, weights.isPerOutput, shape.depth <= 32_768
         else { return nil }
         let scales = weights.scalesOfOutputs.map { grid.scales[0] * $0 }
         let zero = grid.zeroPoints[0]
@@ -123,12 +127,15 @@ struct IntegerLayer {
             }
             return sums[output] - zero * total
         }
-        func isBelowOne(_ scales: [Float]) -> Bool { scales.allSatisfy { $0 > 0 && $0 < 1 } }
+        // A product that is no normal number has lost its last bits: floats do better.
+        func isBelowOne(_ scales: [Float]) -> Bool {
+            scales.allSatisfy { $0 >= .leastNormalMagnitude && $0 < 1 }
+        }
         self.weights = weights
         inputZeroPoint = UInt8(truncatingIfNeeded: zero)
         if let target = node.quantization, target.isCodes {
             let multipliers = scales.map { $0 / target.scales[0] }
-            if isBelowOne(multipliers) {
+            if isBelowOne(multipliers), scales.allSatisfy(\.isNormal) {
                 let codes = target.scheme.codes
                 let low =
                     node.activation == .relu

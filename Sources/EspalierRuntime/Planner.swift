@@ -53,12 +53,13 @@ struct Planner {
             mark(.node(index))
         }
         let output = try floats(graph.output)
+        let sizes = zip(strides, extra).map { $0 * capacity + $1 }
         let (places, bytes) = MemoryPlan.places(
-            steps: steps, sizes: zip(strides, extra).map { $0 * capacity + $1 },
-            output: output.index)
+            steps: steps, sizes: sizes, output: output.index)
         return Plan(
-            capacity: capacity, bytes: bytes, steps: steps, places: places, strides: strides,
-            marks: marks, output: output, outputCount: example(graph.output).elementCount,
+            capacity: capacity, bytes: bytes, steps: steps, places: places, sizes: sizes,
+            strides: strides, extra: extra, marks: marks, output: output,
+            outputCount: example(graph.output).elementCount,
             inputCount: graph.input.example.elementCount)
     }
 
@@ -105,7 +106,7 @@ struct Planner {
         let target = floatSlot(for: operand)
         add(
             DequantizeStep(
-                source: codes, target: target, layout: PixelLayout(example(operand)),
+                source: codes, target: target, count: example(operand).elementCount,
                 quantizer: quantizer))
         floatSlots[operand] = target
         return target
@@ -128,9 +129,9 @@ struct Planner {
             floatSlots[operand] = target
             return
         }
-        let layout = PixelLayout(example(operand))
-        let target = slot(bytes: layout.bytes)
-        add(QuantizeStep(source: source, target: target, layout: layout, quantizer: quantizer))
+        let count = example(operand).elementCount
+        let target = slot(bytes: count)
+        add(QuantizeStep(source: source, target: target, count: count, quantizer: quantizer))
         codeSlots[operand] = target
         // From here on the value is what its codes say.
         floatSlots[operand] = nil
@@ -161,7 +162,8 @@ struct Planner {
             }
         case .reshape where node.activation == .none && node.quantization == nil:
             if let source = codes(node.operands[0]) {
-                addCodesReshape(index, source)
+                // The same bytes.
+                setCodes(.node(index), source)
                 return
             }
         default: break
@@ -280,13 +282,11 @@ struct Planner {
     private mutating func addCodesPool(_ index: Int, _ window: Window2D, _ source: Slot) {
         let image = Shape([1] + example(graph.nodes[index].operands[0]))
         let layout = PixelLayout(example(.node(index)))
-        var c = esp_window(window, image: image)
-        c.pitch = Int32(PixelLayout(image).pitch)
-        let target = slot(bytes: layout.bytes)
+        let target = slot(bytes: layout.count)
         add(
             MaxPoolCodesStep(
-                name: graph.nodes[index].name, window: c, source: source, target: target,
-                pitch: layout.pitch))
+                name: graph.nodes[index].name, window: esp_window(window, image: image),
+                source: source, target: target, output: layout))
         setCodes(.node(index), target)
     }
 
@@ -304,20 +304,6 @@ struct Planner {
                 window: esp_window(window, image: Shape([1] + example(first))), source: source,
                 target: target))
         return target
-    }
-
-    // The same bytes, unless pixels are padded.
-    private mutating func addCodesReshape(_ index: Int, _ source: Slot) {
-        let from = PixelLayout(example(graph.nodes[index].operands[0]))
-        let to = PixelLayout(example(.node(index)))
-        let isSame = from.channels == to.channels
-        guard !isSame, from.channels != from.pitch || to.channels != to.pitch else {
-            setCodes(.node(index), source)
-            return
-        }
-        let target = slot(bytes: to.bytes)
-        add(RepackStep(source: source, target: target, from: from, to: to))
-        setCodes(.node(index), target)
     }
 }
 

@@ -15,6 +15,7 @@ struct SparseLinearStep: Step {
     var kernel: String { "INT8 sparse \(layer.block)" }
     var reads: [Int] { [source.index] }
     var writes: [Int] { [target.index, scratch.index] }
+    var live: LiveBlocks? { layer.live }
 
     static func scratchBytes(_ layer: SparseInt8) -> Int {
         (layer.channels + layer.outputs) * 64 + layer.scratchBytes
@@ -29,10 +30,11 @@ struct SparseLinearStep: Step {
         for first in stride(from: 0, to: rows, by: 64) {
             let tokens = min(64, rows - first)
             unsafe column.kernels.u8_to_block(
-                x + first * input.pitch, input.pitch, tokens, layer.channels, block)
-            unsafe layer.multiply(column.kernels, block, scratch: rest, into: result)
+                x + first * input.channels, input.channels, tokens, input.channels, block)
+            unsafe layer.multiply(
+                column.kernels, block, tokens: tokens, scratch: rest, into: result)
             unsafe column.kernels.u8_from_block(
-                result, tokens, layer.outputs, y + first * output.pitch, output.pitch)
+                result, tokens, layer.outputs, y + first * output.channels, output.channels)
         }
     }
 }
@@ -51,13 +53,21 @@ struct SparseConvolutionStep: Step {
     var kernel: String { "INT8 sparse \(layer.block), planar, \(geometry.images) images" }
     var reads: [Int] { [source.index] }
     var writes: [Int] { [target.index, scratch.index] }
+    var live: LiveBlocks? { layer.live }
 
     func run(_ column: borrowing Column) {
         for example in stride(from: 0, to: column.count, by: geometry.images) {
             unsafe geometry.multiply(
                 column.kernels, layer, image: column.codes(source, example),
                 scratch: column.codes(scratch), into: column.codes(target, example),
-                pitch: output.pitch)
+                pitch: output.channels)
         }
+    }
+}
+
+extension SparseInt8 {
+    fileprivate var live: LiveBlocks {
+        let rows = block == .oneByFour ? outputs : outputs / 4
+        return LiveBlocks(count: liveBlocks, all: rows * taps * channels / 4)
     }
 }

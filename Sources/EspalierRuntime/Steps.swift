@@ -5,12 +5,13 @@ import EspalierTensors
 // The steps of a plan. Beside storage and the kernel wrappers, this is where memory is touched: each step knows the
 // extents of what it reads and writes from the planner.
 
-/// Floats to codes, pixel by pixel.
+/// Floats to codes.
 struct QuantizeStep: Step {
     let name = "quantize"
     let source: Slot
     let target: Slot
-    let layout: PixelLayout
+    /// Elements of an example.
+    let count: Int
     let quantizer: esp_quantizer
 
     var kernel: String { "floats to codes" }
@@ -18,20 +19,9 @@ struct QuantizeStep: Step {
     var writes: [Int] { [target.index] }
 
     func run(_ column: borrowing Column) {
-        let (pixels, channels, pitch) = (layout.pixels, layout.channels, layout.pitch)
-        unsafe withUnsafePointer(to: quantizer) { q in
-            for example in 0..<column.count {
-                let x = unsafe column.source(source, example)
-                let y = unsafe column.codes(target, example)
-                if channels == pitch {
-                    unsafe column.kernels.f32_quantize_u8(q, x, y, pixels * channels)
-                    continue
-                }
-                for pixel in 0..<pixels {
-                    unsafe column.kernels.f32_quantize_u8(
-                        q, x + pixel * channels, y + pixel * pitch, channels)
-                }
-            }
+        unsafe withUnsafePointer(to: quantizer) {
+            unsafe column.kernels.f32_quantize_u8(
+                $0, column.source(source), column.codes(target), column.count * count)
         }
     }
 }
@@ -41,7 +31,8 @@ struct DequantizeStep: Step {
     let name = "dequantize"
     let source: Slot
     let target: Slot
-    let layout: PixelLayout
+    /// Elements of an example.
+    let count: Int
     let quantizer: esp_quantizer
 
     var kernel: String { "codes to floats" }
@@ -49,74 +40,69 @@ struct DequantizeStep: Step {
     var writes: [Int] { [target.index] }
 
     func run(_ column: borrowing Column) {
-        let (channels, pitch) = (layout.channels, layout.pitch)
-        unsafe withUnsafePointer(to: quantizer) { q in
-            for example in 0..<column.count {
-                let x = unsafe column.codes(source, example)
-                let y = unsafe column.floats(target, example)
-                for pixel in 0..<layout.pixels {
-                    unsafe column.kernels.u8_dequantize(
-                        q, x + pixel * pitch, y + pixel * channels, channels)
-                }
-            }
-        }
-    }
-}
-
-/// Codes under another shape, where the padding of pixels differs.
-struct RepackStep: Step {
-    let name = "repack"
-    let source: Slot
-    let target: Slot
-    let from: PixelLayout
-    let to: PixelLayout
-
-    var kernel: String { "codes copied" }
-    var reads: [Int] { [source.index] }
-    var writes: [Int] { [target.index] }
-
-    func run(_ column: borrowing Column) {
-        for example in 0..<column.count {
-            let x = unsafe column.codes(source, example)
-            let y = unsafe column.codes(target, example)
-            for index in 0..<from.count {
-                unsafe y[index / to.channels * to.pitch + index % to.channels] =
-                    x[index / from.channels * from.pitch + index % from.channels]
-            }
+        unsafe withUnsafePointer(to: quantizer) {
+            unsafe column.kernels.u8_dequantize(
+                $0, column.codes(source), column.floats(target), column.count * count)
         }
     }
 }
 
 /// A layer of integer weights on codes, dense: to codes or to floats.
 struct DenseInt8Step: Step {
+    /// What it slides over.
+    enum Geometry: Sendable {
+        /// A linear layer: pixels of all examples are rows.
+        case rows
+        /// One image after another, with a slot of scratch.
+        case convolution(DenseConvolution, scratch: Slot)
+        /// One image after another, tap by tap.
+        case window(esp_window)
+    }
+
     let name: String
     let layer: DenseInt8
-    /// Over one image; nil for a linear layer, whose pixels of all examples are rows.
-    let window: esp_window?
+    let geometry: Geometry
     let source: Slot
     let target: Slot
     let input: PixelLayout
     let output: PixelLayout
     let givesCodes: Bool
 
-    var kernel: String { "INT8 dense" }
+    var kernel: String {
+        if case .convolution(let convolution, _) = geometry {
+            return "INT8 dense, \(convolution.taps) rows of \(convolution.channels)"
+        }
+        return "INT8 dense"
+    }
     var reads: [Int] { [source.index] }
-    var writes: [Int] { [target.index] }
+    var writes: [Int] {
+        if case .convolution(_, let scratch) = geometry { return [target.index, scratch.index] }
+        return [target.index]
+    }
 
     func run(_ column: borrowing Column) {
         let kind = givesCodes ? ESP_OUT_U8 : ESP_OUT_F32
-        let pitch = givesCodes ? output.pitch : output.channels
-        guard let window else {
+        let pitch = output.channels
+        switch geometry {
+        case .rows:
             let rows = column.count * input.pixels
             unsafe layer.multiply(
-                column.kernels, .rows(rows, channels: input.pitch), image: column.codes(source),
-                first: 0, count: rows, kind: kind, into: result(column, 0), pitch: pitch)
-            return
-        }
-        for example in 0..<column.count {
-            unsafe layer.multiply(
-                column.kernels, window, image: column.codes(source, example), first: 0,
-                count: output.pixels, kind: kind, into: result(column, example), pitch: pitch)
+                column.kernels, .linear(rows: rows, channels: input.channels),
+                image: column.codes(source), first: 0, count: rows, kind: kind,
+                into: result(column, 0), pitch: pitch)
+        case .convolution(let convolution, let scratch):
+            for example in 0..<column.count {
+                unsafe convolution.multiply(
+                    column.kernels, layer, image: column.codes(source, example),
+                    scratch: column.codes(scratch), kind: kind, into: result(column, example),
+                    pitch: pitch)
+            }
+        case .window(let window):
+            for example in 0..<column.count {
+                unsafe layer.multiply(
+                    column.kernels, window, image: column.codes(source, example), first: 0,
+                    count: output.pixels, kind: kind, into: result(column, example), pitch: pitch)
+            }
         }
     }
 
@@ -145,7 +131,8 @@ struct DenseFloatStep: Step {
         guard let window else {
             let rows = column.count * input.pixels
             unsafe layer.multiply(
-                column.kernels, .rows(rows, channels: input.channels), image: column.source(source),
+                column.kernels, .linear(rows: rows, channels: input.channels),
+                image: column.source(source),
                 first: 0, count: rows, into: column.floats(target), pitch: output.channels)
             return
         }
@@ -163,7 +150,7 @@ struct MaxPoolCodesStep: Step {
     let window: esp_window
     let source: Slot
     let target: Slot
-    let pitch: Int
+    let output: PixelLayout
 
     var kernel: String { "codes" }
     var reads: [Int] { [source.index] }
@@ -173,7 +160,8 @@ struct MaxPoolCodesStep: Step {
         unsafe withUnsafePointer(to: window) { window in
             for example in 0..<column.count {
                 unsafe column.kernels.u8_max_pool(
-                    window, column.codes(source, example), column.codes(target, example), pitch)
+                    window, column.codes(source, example), column.codes(target, example),
+                    output.channels)
             }
         }
     }
@@ -274,15 +262,5 @@ struct ElementwiseStep: Step {
                 unsafe column.kernels.f32_softmax(1, x, y, rows, columns)
             }
         }
-    }
-}
-
-extension esp_window {
-    /// Rows as pixels of an image of one row, each a window of its own: a linear layer.
-    static func rows(_ count: Int, channels: Int) -> esp_window {
-        esp_window(
-            height: 1, width: Int32(count), channels: Int32(channels), pitch: Int32(channels),
-            out_height: 1, out_width: Int32(count), kernel_height: 1, kernel_width: 1, stride_y: 1,
-            stride_x: 1, pad_top: 0, pad_left: 0, dilation_y: 1, dilation_x: 1)
     }
 }

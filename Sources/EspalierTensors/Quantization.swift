@@ -45,6 +45,9 @@ public struct QuantizationScheme: Sendable, Hashable {
         return nil
     }
 
+    /// Whether each index of the first axis has one scale, and code 0 is the value 0.
+    package var isPerOutput: Bool { isSymmetric && (axis ?? 0) == 0 }
+
     /// The codes in use.
     public var codes: ClosedRange<Int32> {
         let half = Int32(1) << Int32(bits - 1)

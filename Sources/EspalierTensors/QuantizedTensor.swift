@@ -32,7 +32,14 @@ package struct QuantizedTensor: Sendable, Hashable {
         return Tensor(values, shape: shape)
     }
 
+    /// Whether each index of the first axis has one scale, and code 0 is the value 0.
+    package var isPerOutput: Bool {
+        parameters.scheme.isPerOutput && parameters.zeroPoints.allSatisfy { $0 == 0 }
+    }
+
     /// The scale of each index of the first axis.
+    ///
+    /// - Precondition: it has one: the tensor `isPerOutput`.
     package var scalesOfOutputs: [Float] {
         let outputs = shape.first ?? 1
         return parameters.scales.count == 1

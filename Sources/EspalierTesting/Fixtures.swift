@@ -20,4 +20,13 @@ package enum Fixtures {
         defer { try? FileManager.default.removeItem(atPath: folder) }
         return try body(folder)
     }
+
+    /// Writes bytes in the IDX format.
+    package static func writeIDX(_ bytes: [UInt8], _ extents: [Int], to path: String) throws {
+        var data = Data([0, 0, 8, UInt8(extents.count)])
+        for extent in extents {
+            for shift in [24, 16, 8, 0] { data.append(UInt8(truncatingIfNeeded: extent >> shift)) }
+        }
+        try (data + Data(bytes)).write(to: URL(fileURLWithPath: path))
+    }
 }

@@ -32,15 +32,16 @@ enum ConvolutionCases {
         let sparse = SparseInt8(
             layer.weights, outputs: channels, taps: 9, channels: channels, block: block,
             inputZeroPoint: 3, layer.table)
+        guard let geometry = PlanarConvolution(window, block: block),
+            let convolution = DenseConvolution(window)
+        else { fatalError("no stride 1") }
         let dense = DenseInt8(
-            layer.weights, outputs: channels, taps: 9, channels: channels, inputZeroPoint: 3,
-            layer.table)
-        guard let geometry = PlanarConvolution(window, block: block) else {
-            fatalError("no stride 1")
-        }
+            layer.weights, outputs: channels, taps: convolution.taps,
+            channels: convolution.channels, inputZeroPoint: 3, layer.table)
         let kernels = unsafe KernelTable.current
         let pixels = side * side
-        let scratch = PackedBuffer(count: geometry.scratchBytes(for: sparse))
+        let scratch = PackedBuffer(
+            count: max(geometry.scratchBytes(for: sparse), convolution.scratchBytes))
         let (y, z) = (
             PackedBuffer(count: pixels * channels), PackedBuffer(count: pixels * channels)
         )
@@ -57,8 +58,9 @@ enum ConvolutionCases {
                                     into: y.assumingMemoryBound(to: UInt8.self), pitch: channels)
                             },
                             {
-                                unsafe dense.multiply(
-                                    kernels, window, image: x, first: 0, count: pixels,
+                                unsafe convolution.multiply(
+                                    kernels, dense, image: x,
+                                    scratch: scratch.assumingMemoryBound(to: UInt8.self),
                                     kind: ESP_OUT_U8, into: z, pitch: channels)
                             })
                     }
@@ -69,7 +71,7 @@ enum ConvolutionCases {
         let sparseNanoseconds = table.sparse(
             block: block, entries: sparse.liveBlocks, outputs: channels, geometry)
         let denseNanoseconds = table.dense(
-            rows: pixels, outputs: channels, depth: 9 * channels, taps: 9)
+            rows: pixels, outputs: channels, depth: 9 * channels, windowRows: 3)
         return Int8Cases.measurement(
             "int8/conv \(name)",
             "3x3 \(channels) \(side)x\(side) \(Int((100 * sparsity).rounded())) %", times,

@@ -149,7 +149,7 @@ enum KernelCases {
     private static let layers = [
         "f32_dense",
         "u8s8_dense", "u8s8_sparse_1x4", "u8s8_sparse_4x4", "u8_to_block", "u8_from_block",
-        "u8_to_planes",
+        "u8_to_planes", "u8_pad",
     ]
 
     static var all: [Benchmark] {

@@ -15,6 +15,7 @@ struct Espalier: ParsableCommand {
         version: Version.current,
         subcommands: [
             Train.self, Evaluate.self, Export.self, Run.self, Inspect.self, Bench.self,
+            PlanCommand.self,
             Verify.self, RecipeCommand.self, Doctor.self,
         ])
 }

@@ -1,6 +1,7 @@
 import EspalierCodec
 import EspalierGraph
 import EspalierTensors
+import EspalierTesting
 import Testing
 
 /// What happens to files that are not as they were written.
@@ -49,26 +50,9 @@ import Testing
         var (read, refused) = (0, 0)
         for round in 0..<13_000 {
             let random = RandomStream(seed: UInt64(seed)).child(UInt64(round))
-            let draws = random.integers(24, below: 1 << 16)
             let original = samples[round % samples.count]
-            var bytes = original
-            // Mostly headers: they are what is believed.
             let headers = try GraphFile(original).reader.layers[0].extent.lowerBound
-            let limit = draws[0] % 4 == 0 || headers == 0 ? bytes.count : headers
-            for change in 0..<1 + draws[1] % 3 {
-                let place = draws[2 + change] % limit
-                let value = [0, 1, 2, 4, 0x7F, 0x80, 0xFE, 0xFF][draws[6 + change] % 8]
-                // One byte, one bit, a number of four bytes.
-                switch draws[10 + change] % 3 {
-                case 0: bytes[place] = UInt8(value)
-                case 1: bytes[place] ^= 1 << UInt8(draws[14 + change] % 8)
-                default:
-                    for index in place..<min(place + 4, bytes.count) {
-                        bytes[index] = UInt8(truncatingIfNeeded: draws[18] >> (index - place))
-                    }
-                }
-            }
-            ChecksumRepair.repair(&bytes)
+            let bytes = FileDamage.damaged(original, headers: headers, random: random)
             do {
                 let graph = try GraphFile(bytes).graph()
                 read += 1

@@ -44,6 +44,8 @@ private func expectSame(_ a: Graph, _ b: Graph, masks: Bool = true) {
     }
 }
 
+extension GraphCase: CustomTestStringConvertible {}
+
 @Suite struct GraphFileTests {
     @Test(
         "T5.1: graphs come back as they were", arguments: GraphSamples.cases + GraphSamples.opCases)

@@ -29,7 +29,7 @@ import Testing
     @Test func damage() throws {
         try Fixtures.withFolder { folder in
             let path = folder + "/images"
-            try TinyRun.writeIDX(Array(0..<24), [2, 3, 4], to: path)
+            try Fixtures.writeIDX(Array(0..<24), [2, 3, 4], to: path)
             let good = try #require(FileManager.default.contents(atPath: path))
             #expect(try IDX(contentsOf: path, rank: 3).bytes == Array(0..<24))
             #expect(refuses(path, rank: 1))
@@ -51,7 +51,8 @@ import Testing
 
     @Test func rotationNeedsNoLabels() throws {
         try Fixtures.withFolder { folder in
-            try TinyRun.writeIDX(Array(0..<24), [2, 3, 4], to: folder + "/train-images-idx3-ubyte")
+            try Fixtures.writeIDX(
+                Array(0..<24), [2, 3, 4], to: folder + "/train-images-idx3-ubyte")
             let data = DatasetFolder(path: folder)
             #expect(try data.load(.train, needsLabels: false).labels == [0, 0])
             #expect(throws: DataError.self) { try data.load(.train) }

@@ -3,6 +3,7 @@ import EspalierGraph
 import EspalierNN
 import EspalierRuntime
 import EspalierTensors
+import EspalierTesting
 import Testing
 
 /// A forward of any ops, over parameters p0, p1, ...

@@ -33,6 +33,10 @@ import Testing
         #expect(
             table.dense(rows: 64, outputs: 320, depth: 384)
                 > table.dense(rows: 64, outputs: 256, depth: 384))
+        // A last panel of few outputs is not cheaper than none.
+        #expect(
+            table.dense(rows: 64, outputs: 266, depth: 384)
+                > table.dense(rows: 64, outputs: 256, depth: 384))
         for (block, _) in CostTableTests.blocks {
             func sparse(_ entries: Int, _ outputs: Int, _ inputs: Int, _ rows: Int) -> Double {
                 table.sparse(
@@ -43,8 +47,10 @@ import Testing
             #expect(sparse(1_000, 260, 384, 64) > base)
             #expect(sparse(1_000, 256, 388, 64) > base)
             #expect(sparse(1_000, 256, 384, 65) > base)
-            // A block of 64 tokens is computed as a whole.
-            #expect(sparse(1_000, 256, 384, 1) == base)
+            // A block of 64 tokens is computed as a whole, unless few of them are there.
+            #expect(sparse(1_000, 256, 384, 49) == base)
+            #expect(sparse(1_000, 256, 384, 1) < base)
+            #expect(sparse(1_000, 256, 384, 16) <= sparse(1_000, 256, 384, 17))
             #expect(
                 table.sparse(
                     block: block, entries: 1_000, outputs: 256, inputs: 384, rows: 64,
@@ -62,7 +68,7 @@ import Testing
                     block: block, entries: entries, outputs: outputs, inputs: inputs, rows: rows)
             }
             #expect(choice(0.01, 128) == .sparse)
-            // Sixty-four tokens cost too much for one.
+            // Sixteen tokens cost too much for one.
             #expect(choice(0.1, 1) == .dense)
             // Once sparse is chosen, it is for anything sparser.
             let chosen = stride(from: 1, through: 0, by: -0.01).map { choice($0, 128) }

@@ -36,7 +36,8 @@ let int8KernelChecks: [String: KernelCheck] = [
     "u8s8_dense": {
         for (index, shape) in [
             (1, 1, 4, 1, 1), (7, 5, 8, 65, 3), (6, 6, 4, 64, 3), (3, 17, 12, 100, 1),
-            (1, 13, 300, 33, 1), (5, 5, 16, 16, 2), (9, 1, 20, 130, 3),
+            (1, 13, 300, 33, 1), (5, 5, 16, 16, 2), (9, 1, 20, 130, 3), (8, 8, 1, 32, 3),
+            (6, 9, 3, 10, 3), (7, 4, 7, 84, 2),
         ].enumerated() {
             let (height, width, channels, outputs, kernel) = shape
             for (stride, padding) in [(1, 0), (2, 1), (1, 2)] {
@@ -56,7 +57,33 @@ let int8KernelChecks: [String: KernelCheck] = [
                 checkDense(window, outputs: outputs, salt: UInt64(index * 3 + stride))
             }
         }
-    }
+    },
+    "u8_pad": {
+        for w in windows {
+            let reach = { (extent: Int32, stride: Int32, kernel: Int32, dilation: Int32) in
+                Int((extent - 1) * stride + (kernel - 1) * dilation + 1)
+            }
+            let height = reach(w.out_height, w.stride_y, w.kernel_height, w.dilation_y)
+            let width = reach(w.out_width, w.stride_x, w.kernel_width, w.dilation_x)
+            let image = codes(w.imageCount, 3)
+            let channels = Int(w.channels)
+            let want = (0..<height * width * channels).map { at in
+                let (y, x) = (
+                    at / channels / width - Int(w.pad_top), at / channels % width - Int(w.pad_left)
+                )
+                let inside = y >= 0 && y < w.height && x >= 0 && x < w.width
+                return inside
+                    ? image[(y * Int(w.width) + x) * Int(w.pitch) + at % channels] : 200
+            }
+            for isa in ISA.available {
+                let (source, y) = (Guarded(image), Guarded<UInt8>(7, count: want.count))
+                unsafe withUnsafePointer(to: w) {
+                    unsafe kernels(isa).u8_pad($0, source.pointer, 200, y.pointer)
+                }
+                if y.values != want { Issue.record("padding of \(w.text) on \(isa)") }
+            }
+        }
+    },
 ]
 
 // Against a triple loop over the weights as they were before packing.
@@ -64,7 +91,8 @@ private func checkDense(_ window: esp_window, outputs: Int, salt: UInt64) {
     let channels = Int(window.channels)
     let taps = Int(window.kernel_height * window.kernel_width)
     let pixels = Int(window.out_height * window.out_width)
-    let image = codes(Int(window.height * window.width) * Int(window.pitch), salt)
+    // The last pixel's channels are read in fours.
+    let image = codes(Int(window.height * window.width) * Int(window.pitch) + 3, salt)
     let matrix = int8Weights(outputs * taps * channels, salt + 50)
     let zero = UInt8(salt * 11 % 256)
     let table = int8Requantization(outputs, depth: taps * channels * 60, salt)
@@ -96,6 +124,8 @@ private func checkDense(_ window: esp_window, outputs: Int, salt: UInt64) {
     let scale = RandomStream(seed: salt).child(1).uniform(outputs).map {
         (0.2 + $0) / Float(40 * max(taps * channels * 60, 1))
     }
+    let rows = DenseConvolution(window)
+    #expect(rows != nil || window.pitch != window.channels)
     for isa in ISA.available {
         let source = Guarded(image)
         let pitch = outputs + 3
@@ -115,6 +145,17 @@ private func checkDense(_ window: esp_window, outputs: Int, salt: UInt64) {
         unsafe run(ESP_OUT_F32, floats.pointer, 4)
         unsafe run(ESP_OUT_S32, integers.pointer, 4)
         let (codes, values, exact) = (bytes.values, floats.values, integers.values)
+        if let rows {
+            let layer = DenseInt8(
+                matrix, outputs: outputs, taps: rows.taps, channels: rows.channels,
+                inputZeroPoint: zero, table)
+            let scratch = Guarded<UInt8>(9, count: rows.scratchBytes)
+            let y = Guarded<UInt8>(7, count: pixels * pitch - 3)
+            unsafe rows.multiply(
+                kernels(isa), layer, image: source.pointer, scratch: scratch.pointer,
+                kind: ESP_OUT_U8, into: y.pointer, pitch: pitch)
+            if y.values != codes { Issue.record("rows of \(window.text) on \(isa)") }
+        }
         for pixel in 0..<pixels {
             for output in 0..<outputs {
                 let sum = sums[pixel * outputs + output]

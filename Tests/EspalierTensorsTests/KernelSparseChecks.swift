@@ -17,7 +17,11 @@ let sparseKernelChecks: [String: KernelCheck] = [
                 let got = block.values
                 for token in 0..<64 {
                     for input in 0..<inputs {
-                        let want = token < tokens ? rows[token * (inputs + 3) + input] : 0
+                        // Filled up with zeros to sixteen tokens; what is behind them is left alone.
+                        let want =
+                            token < tokens
+                            ? rows[token * (inputs + 3) + input]
+                            : token < (tokens + 15) / 16 * 16 ? 0 : 9
                         #expect(got[input / 4 * 256 + token * 4 + input % 4] == want)
                     }
                 }
@@ -43,28 +47,30 @@ let sparseKernelChecks: [String: KernelCheck] = [
         }
     },
     "u8_to_planes": {
-        for w in windows where w.stride_x == 1 && w.stride_y == 1 {
+        for (index, w) in windows.enumerated() where w.stride_x == 1 && w.stride_y == 1 {
             let rows = Int(w.out_height + w.dilation_y * (w.kernel_height - 1))
             let columns = Int(w.out_width + w.dilation_x * (w.kernel_width - 1) + w.channels % 3)
             let quads = (Int(w.channels) + 3) / 4
-            let (count, positions) = (rows * columns, rows * columns + 3)
-            let image = codes(w.imageCount, 3)
+            let images = [1, 16, 3][index % 3]
+            let (count, size) = (rows * columns * images, Int(w.height * w.width * w.pitch) + 5)
+            let positions = count + 3
+            let image = codes((images - 1) * size + w.imageCount, 3)
             var want = [UInt8](repeating: 7, count: quads * positions * 4 - 12)
             for position in 0..<count {
-                let y = position / columns - Int(w.pad_top)
-                let x = position % columns - Int(w.pad_left)
+                let y = position / images / columns - Int(w.pad_top)
+                let x = position / images % columns - Int(w.pad_left)
                 let inside = y >= 0 && y < w.height && x >= 0 && x < w.width
+                let start = position % images * size + (y * Int(w.width) + x) * Int(w.pitch)
                 for channel in 0..<quads * 4 {
                     want[(channel / 4 * positions + position) * 4 + channel % 4] =
-                        inside && channel < w.channels
-                        ? image[(y * Int(w.width) + x) * Int(w.pitch) + channel] : 200
+                        inside && channel < w.channels ? image[start + channel] : 200
                 }
             }
             for isa in ISA.available {
                 let (source, planes) = (Guarded(image), Guarded<UInt8>(7, count: want.count))
                 unsafe withUnsafePointer(to: w) {
                     unsafe kernels(isa).u8_to_planes(
-                        $0, source.pointer, 200, columns, positions, planes.pointer)
+                        $0, source.pointer, images, size, 200, columns, positions, planes.pointer)
                 }
                 if planes.values != want { Issue.record("planes of \(w.text) on \(isa)") }
             }
@@ -72,14 +78,14 @@ let sparseKernelChecks: [String: KernelCheck] = [
     },
 ]
 
-// A convolution over planes against the dense one with the same weights, for one image and for three.
+// A convolution over planes against the dense one with the same weights, for one image and for more.
 private func checkPlanar(_ block: SparseInt8.Block) {
     var large = esp_window.linear(rows: 40, channels: 64)
     (large.height, large.out_height, large.out_width) = (5, 5, 40)
     (large.kernel_height, large.kernel_width, large.pad_top, large.pad_left) = (3, 3, 1, 1)
     for (index, w) in (windows + [large]).enumerated() {
         let taps = Int(w.kernel_height * w.kernel_width)
-        let images = index % 2 == 0 ? 1 : 3
+        let images = [1, 3, 4, 16, 1, 64][index % 6]
         guard let geometry = PlanarConvolution(w, block: block, images: images) else {
             #expect(w.stride_x != 1 || w.stride_y != 1)
             continue
@@ -92,7 +98,6 @@ private func checkPlanar(_ block: SparseInt8.Block) {
         let sparse = SparseInt8(
             matrix, outputs: outputs, taps: taps, channels: Int(w.channels), block: block,
             inputZeroPoint: zero, table)
-        // The dense kernel needs whole fours.
         let channels = sparse.channels
         var wide = w
         (wide.channels, wide.pitch) = (Int32(channels), Int32(channels))
@@ -170,6 +175,15 @@ private func checkSparse(_ block: SparseInt8.Block) {
                 if got.values != want.values {
                     Issue.record("\(block) \(outputs)x\(inputs), density \(density) on \(isa)")
                 }
+                // A part of the tokens is a part of the whole.
+                let tokens = [1, 16, 17, 32, 50][index % 5]
+                let part = Guarded<UInt8>(0, count: tokens * outputs)
+                unsafe layer.multiply(
+                    kernels(isa), x.pointer, tokens: tokens, scratch: scratch.pointer,
+                    into: y.pointer)
+                unsafe kernels(isa).u8_from_block(
+                    y.pointer, tokens, outputs, part.pointer, outputs)
+                #expect(part.values == Array(want.values.prefix(tokens * outputs)))
             }
         }
     }

@@ -121,7 +121,7 @@ import Testing
             let run = try FieldRun(in: folder)
             let path = folder + "/datasets/tiny/"
             for (part, count) in [("train", 96), ("t10k", 40)] {
-                try TinyRun.writeIDX(
+                try Fixtures.writeIDX(
                     [UInt8](repeating: 9, count: count * 36), [count, 4, 9],
                     to: path + part + "-images-idx3-ubyte")
             }

@@ -47,10 +47,14 @@ typedef enum { ESP_OUT_U8 = 0, ESP_OUT_F32 = 1, ESP_OUT_S32 = 2 } esp_out;
 // The most taps that the window of a dense layer may have.
 enum { ESP_MAX_TAPS = 256 };
 
-// A dense INT8 layer: weights as [outputs / 64][taps * channels / 4][64][4], zeros where there is no output.
+// The outputs that a panel of a dense INT8 layer holds where `left` are left: the last one may be narrower.
+static inline size_t esp_dense_width(size_t left) { return left > 32 ? 64 : left > 16 ? 32 : 16; }
+
+// A dense INT8 layer: weights in panels of 64 outputs, the last one of esp_dense_width; a panel is
+// [taps][channels / 4][width][4], zeros where there is no output or, in the last four of a tap, no channel.
 typedef struct {
     const int8_t *weights;
-    const uint8_t *pad; // one pixel outside the image: the zero point, `channels` times
+    const uint8_t *pad; // one pixel outside the image: the zero point, in as many fours as channels fill
     esp_requantization out;
 } esp_int8_dense;
 

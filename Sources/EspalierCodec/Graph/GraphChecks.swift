@@ -78,10 +78,12 @@ extension Graph {
                 case (.floats, _), (.codes, false): continue
                 case (.sums, true):
                     guard case .constant(let weight) = node.operands[1],
-                        case .codes = constants[weight].content, isOnGrid(node.operands[0])
+                        case .codes(let scheme) = constants[weight].content, scheme.isPerOutput,
+                        isOnGrid(node.operands[0])
                     else {
                         throw GraphError(
-                            "\(name): a bias in units of sums, but not all factors are integers")
+                            "\(name): a bias in units of sums, but its factors are no integers "
+                                + "of one unit for each output")
                     }
                 default: throw GraphError("\(name): operand \(position) is of a wrong type")
                 }

@@ -31,7 +31,7 @@ extension NetworkFile {
             let classes = model.outputCount
             // What the file does not hold is not allocated.
             let count = try architecture.parameterCount(input: input, classes: classes)
-            guard count == graph.constants.reduce(0, { $0 + $1.shape.elementCount }) else {
+            guard count == model.graph.constants.reduce(0, { $0 + $1.shape.elementCount }) else {
                 throw FileError(path: path, "its weights are not those of its architecture")
             }
             let network = try Network(

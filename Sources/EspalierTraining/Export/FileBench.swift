@@ -14,6 +14,8 @@ public struct FileBench: CustomStringConvertible {
     }
 
     public let rows: [Row]
+    /// What reading the file and making a model of it took, in milliseconds.
+    public let opening: Double
     private let file: String
     private let bytes: Int
 
@@ -22,12 +24,19 @@ public struct FileBench: CustomStringConvertible {
     /// - Parameter comparesDense: Whether the same network with its weights as dense floats runs in turn.
     /// - Throws: `FileError` where the file is missing or damaged.
     public init(file: String, batches: [Int], calls: Int, comparesDense: Bool) throws(FileError) {
-        let content = try FileAccess.read(file)
+        let content: [UInt8]
         var models: [Model] = []
         do {
+            let clock = ContinuousClock()
+            let start = clock.now
+            content = try FileAccess.read(file)
             let graph = try GraphFile(content).graph()
             models = [try Model(graph)]
+            let elapsed = (clock.now - start).components
+            opening = 1000 * (Double(elapsed.seconds) + Double(elapsed.attoseconds) * 1e-18)
             if comparesDense { models.append(try Model(graph.inFloats)) }
+        } catch let error as FileError {
+            throw error
         } catch {
             throw FileError(path: file, "\(error)")
         }
@@ -56,7 +65,10 @@ public struct FileBench: CustomStringConvertible {
             table.append(cells)
         }
         return
-            (["\(file), \(bytes) bytes, \(ISA.current.rawValue), \(Machine.threads) threads"]
+            ([
+                "\(file), \(bytes) bytes, \(ISA.current.rawValue), \(Machine.threads) threads",
+                "opened in \(text(opening, 1e3)) ms",
+            ]
             + Table.lines(table, rightFrom: 0)).joined(separator: "\n")
     }
 }
@@ -74,12 +86,11 @@ extension Graph {
             result.constants[weight] = Constant(
                 name: constants[weight].name, value: .floats(codes.dequantized))
             guard case .constant(let bias)? = nodes[index].operands.dropFirst(2).first,
-                case .sums(let sums) = constants[bias].value,
-                let grid = grid(of: nodes[index].operands[0])
+                let values = floatBias(of: index)
             else { continue }
-            let values = zip(sums, codes.scalesOfOutputs).map { Float($0) * (grid.scales[0] * $1) }
-            result.constants[bias] = Constant(
-                name: constants[bias].name, value: .floats(Tensor(values, shape: [sums.count])))
+            // Its own: another layer may count the same numbers in other units.
+            result.nodes[index].operands[2] = .constant(result.constants.count)
+            result.constants.append(Constant(name: constants[bias].name, value: .floats(values)))
         }
         return result
     }

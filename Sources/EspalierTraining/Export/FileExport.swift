@@ -60,15 +60,20 @@ public struct FileExport: CustomStringConvertible {
         var writer = SafeTensors.Writer()
         writer.metadata["format"] = "espalier-dequantized"
         let floats = graph.inFloats
+        // Nothing says that the layers of a file have different names.
+        var taken: Set<String> = []
         for node in floats.nodes {
-            let constants = node.operands.compactMap { operand -> Tensor? in
+            for (position, operand) in node.operands.enumerated() {
                 guard case .constant(let index) = operand,
                     case .floats(let tensor) = floats.constants[index].value
-                else { return nil }
-                return tensor
-            }
-            for (tensor, part) in zip(constants, ["weight", "bias"]) {
-                writer.add("\(node.name).\(part)", tensor)
+                else { continue }
+                let own = "\(node.name).\(position < 2 ? "weight" : "bias")"
+                var (name, number) = (own, 1)
+                while !taken.insert(name).inserted {
+                    number += 1
+                    name = "\(own).\(number)"
+                }
+                writer.add(name, tensor)
             }
         }
         return writer.encoded()

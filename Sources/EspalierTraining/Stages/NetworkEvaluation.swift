@@ -76,7 +76,8 @@ extension Graph {
         }
         let grids = ([input.quantization] + nodes.map(\.quantization)).compactMap { $0?.scheme }
         guard let first = weights.first else { return nil }
-        return "weights of \(first.bits) bits in \(weights.count) layers, "
+        let bits = Set(weights.map(\.bits)).sorted().map(String.init).joined(separator: " and ")
+        return "weights of \(bits) bits in \(weights.count) layers, "
             + (first.granularity == .tensor ? "one scale a tensor" : "one scale an output")
             + (grids.first.map { "; activations of \($0.bits) bits" } ?? "")
     }
@@ -132,7 +133,9 @@ private struct Subject {
         let source: Recipe.Data.Source = data.contains("/") ? .folder(data) : .named(data)
         let folder = try TaskData.folder(source, home: ".")
         let examples = try folder.load(part, needsLabels: task == .classes)
-        let largest = Double(max(try folder.load(.train, needsLabels: false).pixels.max() ?? 1, 1))
+        // Those who only measure may have no training part.
+        let whole = folder.has(.train) ? try folder.load(.train, needsLabels: false) : examples
+        let largest = Double(max(whole.pixels.max() ?? 1, 1))
         guard largest <= largestPixel else {
             throw DataError(
                 path: folder.path,
@@ -145,6 +148,12 @@ private struct Subject {
                 "its images are \(examples.shape), the network takes \(model.inputExtents)")
         }
         let classes = model.outputCount
+        guard task != .rotation || (classes >= 4 && examples.shape[0] == examples.shape[1]) else {
+            throw DataError(
+                path: folder.path,
+                "the network is for turned images: it needs square ones and four classes, here are "
+                    + "images of \(examples.shape) and \(classes) classes")
+        }
         if task == .classes,
             let index = examples.labels.firstIndex(where: { Int($0) >= classes })
         {

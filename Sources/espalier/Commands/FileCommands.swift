@@ -127,10 +127,7 @@ struct Verify: ParsableCommand {
 
     func run() throws {
         do {
-            let network = try DeployedNetwork(contentsOf: file)
-            print(
-                "\(file): \(network.byteCount) bytes, takes \(network.model.inputExtents), gives "
-                    + "\(network.model.outputExtents); every checksum matches, and it can be run")
+            print(try FileVerification(file))
         } catch {
             throw fail(error)
         }

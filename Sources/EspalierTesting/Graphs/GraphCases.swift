@@ -1,12 +1,11 @@
-import EspalierGraph
+package import EspalierGraph
 import EspalierNN
 import EspalierTensors
-import Testing
 
 /// A graph with the name of what it shows.
-struct GraphCase: CustomTestStringConvertible, Sendable {
-    let testDescription: String
-    let make: @Sendable () throws -> Graph
+package struct GraphCase: Sendable {
+    package let testDescription: String
+    package let make: @Sendable () throws -> Graph
 
     init(_ name: String, _ make: @escaping @Sendable () throws -> Graph) {
         testDescription = name
@@ -64,7 +63,7 @@ extension GraphSamples {
             ], output: .node(3))
     }
 
-    static let cases: [GraphCase] = [
+    package static let cases: [GraphCase] = [
         GraphCase("mlp without hidden layers") {
             try recorded(.mlp(hidden: [], dropout: 0), input: [7])
         },

@@ -1,8 +1,8 @@
 import EspalierKernels
 
 /// Makes the checksums of a damaged file match again, as far as its headers can still be followed.
-enum ChecksumRepair {
-    static func repair(_ bytes: inout [UInt8]) {
+package enum ChecksumRepair {
+    package static func repair(_ bytes: inout [UInt8]) {
         guard let headerBytes = number(bytes, 8, 4), headerBytes >= 64,
             headerBytes <= bytes.count, let count = number(bytes, 16, 4)
         else { return }

@@ -1,16 +1,17 @@
-import EspalierEngine
+package import EspalierEngine
 import EspalierGraph
-import EspalierNN
-import EspalierTensors
+package import EspalierKernels
+package import EspalierNN
+package import EspalierTensors
 
 /// A convnet of integers as training leaves it, without the trainer: grids on weights and activations.
-struct QuantizedConvnet: Layer {
+package struct QuantizedConvnet: Layer {
     let conv1: Convolution2D
     let conv2: Convolution2D
     let hidden: Linear
     let head: Linear
 
-    init(seed: UInt64, masks: Bool = false) {
+    package init(seed: UInt64, masks: Bool = false) {
         let random = RandomStream(seed: seed)
         conv1 = Convolution2D(
             inputs: 1, outputs: 8, kernel: 3, padding: 1, random: random.child("conv1"))
@@ -33,7 +34,7 @@ struct QuantizedConvnet: Layer {
         }
     }
 
-    func callAsFunction(_ x: Value) -> Value {
+    package func callAsFunction(_ x: Value) -> Value {
         var x = site(x, 0, 1)
         x = site(convolution(conv1, x).relu(), 0, 4)
         x = x.maxPool2D(Window2D(kernel: Size2D(2), stride: Size2D(2)))
@@ -71,7 +72,7 @@ struct QuantizedConvnet: Layer {
             weight: weight(layer.weight, x.tape), bias: layer.bias.map { x.tape.parameter($0) })
     }
 
-    func visit(_ visitor: inout some ModuleVisitor) {
+    package func visit(_ visitor: inout some ModuleVisitor) {
         visitor.visit("conv1", conv1)
         visitor.visit("conv2", conv2)
         visitor.visit("hidden", hidden)
@@ -80,13 +81,23 @@ struct QuantizedConvnet: Layer {
 }
 
 /// Examples in 0..<1, the same for the same arguments.
-func examples(_ count: Int, _ example: Shape, seed: UInt64 = 1) -> Tensor {
+package func examples(_ count: Int, _ example: Shape, seed: UInt64 = 1) -> Tensor {
     let shape = Shape([count] + example)
     return Tensor(RandomStream(seed: seed).uniform(shape.elementCount), shape: shape)
 }
 
 /// The result of a layer on a tape in evaluation mode.
-func evaluated(_ layer: some Layer, _ x: Tensor) -> Tensor {
+package func evaluated(_ layer: some Layer, _ x: Tensor) -> Tensor {
     let tape = Tape(mode: .evaluation, isRecording: false)
     return layer(tape.input(x)).tensor
+}
+
+extension CostTable {
+    /// One for which dense kernels cost nothing.
+    package static var denseIsFree: CostTable {
+        var table = CostTable.shipped(.current)
+        table.dense.steps = table.dense.steps.map { _ in 0 }
+        (table.dense.result, table.dense.tap) = (0, 0)
+        return table
+    }
 }

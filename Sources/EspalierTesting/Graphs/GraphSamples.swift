@@ -1,12 +1,11 @@
 import EspalierEngine
-import EspalierGraph
-import EspalierNN
-import EspalierTensors
-import EspalierTesting
+package import EspalierGraph
+package import EspalierNN
+package import EspalierTensors
 
 /// Graphs to write and read.
-enum GraphSamples {
-    static func codes(
+package enum GraphSamples {
+    package static func codes(
         _ shape: Shape, seed: UInt64, bits: Int = 8, axis: Int? = 0, isSymmetric: Bool = true,
         mask: Mask? = nil
     ) -> QuantizedTensor {
@@ -29,7 +28,7 @@ enum GraphSamples {
             }, parameters: parameters)
     }
 
-    static func constant(
+    package static func constant(
         _ name: String, _ shape: Shape, seed: UInt64 = 1, mask: Mask? = nil
     ) -> Graph.Constant {
         let values = Fixtures.normal(shape, seed: seed).elements
@@ -39,7 +38,7 @@ enum GraphSamples {
     }
 
     /// A mask of whole blocks, of which about one in `every` lives.
-    static func mask(
+    package static func mask(
         _ shape: Shape, outputs: Int, inputs: Int, every: Int, seed: UInt64 = 3
     ) -> Mask {
         let width = shape.dropFirst().reduce(1, *)
@@ -50,13 +49,15 @@ enum GraphSamples {
         }
     }
 
-    static func grid(_ scale: Float, zeroPoint: Int32 = 0) -> QuantizationParameters {
+    package static func grid(_ scale: Float, zeroPoint: Int32 = 0) -> QuantizationParameters {
         QuantizationParameters(
             scheme: .activations(bits: 8), scales: [scale], zeroPoints: [zeroPoint])
     }
 
     /// One op on one input, and constants behind it.
-    static func single(_ op: Op, _ example: Shape, _ constants: [Graph.Constant] = []) -> Graph {
+    package static func single(_ op: Op, _ example: Shape, _ constants: [Graph.Constant] = [])
+        -> Graph
+    {
         Graph(
             input: Graph.Input(name: "x", example: example), constants: constants,
             nodes: [
@@ -66,7 +67,7 @@ enum GraphSamples {
             ], output: .node(0))
     }
 
-    static func recorded(
+    package static func recorded(
         _ architecture: Architecture, input: Shape, pruned: [String: Mask] = [:]
     ) throws -> Graph {
         let network = try Network(
@@ -79,7 +80,7 @@ enum GraphSamples {
     }
 
     /// The convolutional network of the quickstart: INT8, two layers of it sparse in blocks of 1x4.
-    static func quantizedConvnet(
+    package static func quantizedConvnet(
         image: Int = 8, channels: [Int] = [32, 64], hidden: Int = 128, classes: Int = 10,
         live: Int = 10
     ) -> Graph {
@@ -138,5 +139,6 @@ enum GraphSamples {
     }
 
     /// Small enough to break at every bit.
-    static let tiny = quantizedConvnet(image: 4, channels: [4, 8], hidden: 8, classes: 3, live: 4)
+    package static let tiny = quantizedConvnet(
+        image: 4, channels: [4, 8], hidden: 8, classes: 3, live: 4)
 }

@@ -1,14 +1,15 @@
 import EspalierTensors
-package import EspalierTraining
-package import Foundation
+import EspalierTesting
+import EspalierTraining
+import Foundation
 
 /// A run that takes a fraction of a second: small synthetic images, a small network, all the mechanisms.
-package struct TinyRun {
+struct TinyRun {
     /// The folder that holds data set, recipe and runs.
-    package let folder: String
+    let folder: String
 
     /// Writes data set and recipe into a folder.
-    package init(in folder: String, recipe: String = TinyRun.recipe) throws {
+    init(in folder: String, recipe: String = TinyRun.recipe) throws {
         self.folder = folder
         try TinyRun.writeDataset(folder + "/datasets/tiny")
         try FileManager.default.createDirectory(
@@ -17,11 +18,11 @@ package struct TinyRun {
     }
 
     /// The recipe's file.
-    package var path: String { folder + "/recipes/tiny.yaml" }
+    var path: String { folder + "/recipes/tiny.yaml" }
 
     /// Carries the recipe out into a folder below.
     @discardableResult
-    package func run(
+    func run(
         _ out: String, set assignments: [String] = [], resumes: Bool = false,
         observe: @escaping RunObserver = { _ in }, shouldStop: @escaping () -> Bool = { false }
     ) throws -> RunResult {
@@ -32,7 +33,7 @@ package struct TinyRun {
     }
 
     /// All files of a run with their bytes; the closing table without its time.
-    package func files(_ out: String) throws -> [String: Data] {
+    func files(_ out: String) throws -> [String: Data] {
         let root = folder + "/" + out
         let walk = FileManager.default.enumerator(atPath: root)
         var files: [String: Data] = [:]
@@ -53,7 +54,7 @@ package struct TinyRun {
     }
 
     /// 96 + 40 images of 6x6 in four classes: a bright quarter each, with noise.
-    package static func writeDataset(_ folder: String, labels change: ([UInt8]) -> [UInt8] = { $0 })
+    static func writeDataset(_ folder: String, labels change: ([UInt8]) -> [UInt8] = { $0 })
         throws
     {
         try FileManager.default.createDirectory(
@@ -69,25 +70,18 @@ package struct TinyRun {
                     pixels.append(UInt8(noise[image * 36 + pixel] + (quarter == label ? 150 : 0)))
                 }
             }
-            try writeIDX(pixels, [count, 6, 6], to: "\(folder)/\(prefix)-images-idx3-ubyte")
-            try writeIDX(change(labels), [count], to: "\(folder)/\(prefix)-labels-idx1-ubyte")
+            try Fixtures.writeIDX(
+                pixels, [count, 6, 6], to: "\(folder)/\(prefix)-images-idx3-ubyte")
+            try Fixtures.writeIDX(
+                change(labels), [count], to: "\(folder)/\(prefix)-labels-idx1-ubyte")
         }
-    }
-
-    /// Writes bytes in the IDX format.
-    package static func writeIDX(_ bytes: [UInt8], _ extents: [Int], to path: String) throws {
-        var data = Data([0, 0, 8, UInt8(extents.count)])
-        for extent in extents {
-            for shift in [24, 16, 8, 0] { data.append(UInt8(truncatingIfNeeded: extent >> shift)) }
-        }
-        try (data + Data(bytes)).write(to: URL(fileURLWithPath: path))
     }
 
     /// What makes the recipe's student quantized in the middle of a pass.
-    package static let quantized = [quantize(from: "60%")]
+    static let quantized = [quantize(from: "60%")]
 
     /// What makes it quantized after its last step.
-    package static let quantizedAtTheEnd = [
+    static let quantizedAtTheEnd = [
         quantize(from: "100%"), "stages.student.select=last", "stages.student.early_stop=~",
     ]
 
@@ -97,7 +91,7 @@ package struct TinyRun {
     }
 
     /// Two teachers, a student pruned in the first stage and locked in the second.
-    package static let recipe = """
+    static let recipe = """
         name: tiny
         seed: 3
         data:
