@@ -7,7 +7,7 @@ package struct GraphCase: Sendable {
     package let testDescription: String
     package let make: @Sendable () throws -> Graph
 
-    init(_ name: String, _ make: @escaping @Sendable () throws -> Graph) {
+    package init(_ name: String, _ make: @escaping @Sendable () throws -> Graph) {
         testDescription = name
         self.make = make
     }
