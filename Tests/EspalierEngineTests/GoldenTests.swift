@@ -15,6 +15,7 @@ import Testing
             .merging(goldenQuantizationBodies) { first, _ in first }
             .merging(goldenElementBodies) { first, _ in first }
             .merging(goldenShapeBodies) { first, _ in first }
+            .merging(goldenLossBodies) { first, _ in first }
         var total = GoldenRunner.Report()
         for folder in GoldenRunner.folders(package: Fixtures.packageRoot) {
             let report = try GoldenRunner.run(folder, bodies)
