@@ -15,7 +15,7 @@ extension GraphSamples {
 
     /// The op families, each kind with its attributes.
     static let opCases: [GraphCase] =
-        unaryCases + binaryCases + reduceCases + otherCases
+        unaryCases + binaryCases + reduceCases + resampleCases + otherCases
 
     private static let unaryCases: [GraphCase] = Op.Unary.Function.all.map { function in
         GraphCase(function.name) { single(.unary(Op.Unary(function)), [3, 5]) }
@@ -31,6 +31,12 @@ extension GraphSamples {
         GraphCase(kind.name) {
             single(
                 .reduce(Op.Reduce(kind, axes: [-1, 1], keepsAxes: true, correction: 1)), [3, 5, 2])
+        }
+    }
+
+    private static let resampleCases: [GraphCase] = Op.Resample.Kind.allCases.map { kind in
+        GraphCase("resample \(kind)") {
+            single(.resample(Op.Resample(kind, to: Size2D(3, 7))), [4, 5, 2])
         }
     }
 
