@@ -75,6 +75,7 @@ extension Op {
         case .gather(let op): op
         case .take(let op): op
         case .scatterAdd(let op): op
+        case .resample(let op): op
         }
     }
 }

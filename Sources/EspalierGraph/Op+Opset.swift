@@ -87,6 +87,7 @@ extension Op {
         case .take: entry(31, "take", "Gather", 1...1, isForInference: false)
         case .scatterAdd:
             entry(32, "scatter_add", "ScatterElements", 2...2, isForInference: false)
+        case .resample: entry(40, "resample", "Resize", 1...1)
         }
     }
 
@@ -115,6 +116,7 @@ extension Op {
                 Opset.Attribute(1, [op.axisCount, op.isCentred ? 1 : 0]),
                 Opset.Attribute(tag: 2, value: .floats([op.epsilon])),
             ]
+        case .resample(let op): op.attributes
         case .scale(let op): [Opset.Attribute(tag: 1, value: .floats([op.factor]))]
         case .conv2D(let op):
             [
@@ -174,6 +176,7 @@ extension Op {
         case 10: self = .fakeQuantize(FakeQuantize(parameters: try QuantizationParameters(&fields)))
         case 11...15, 30...32:
             throw OpsetError("op \(number) is for training and cannot stand in a file")
+        case 40: self = .resample(try Resample(&fields))
         case 16...29: self = try Op.decoded(number, &fields)
         default:
             throw OpsetError(

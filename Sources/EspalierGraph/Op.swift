@@ -37,6 +37,7 @@ package enum Op: Sendable {
     case gather(Gather)
     case take(Take)
     case scatterAdd(ScatterAdd)
+    case resample(Resample)
 }
 
 extension Op {
@@ -75,6 +76,7 @@ extension Op {
         case .gather(let op): op
         case .take(let op): op
         case .scatterAdd(let op): op
+        case .resample(let op): op
         }
     }
 }

@@ -11,34 +11,31 @@ let goldenTrainingBodies: [String: GoldenRunner.Body] = [
     "adamw": { test in
         try trajectory(test, optimizer: adamW, slots: ["exp_avg": "first", "exp_avg_sq": "second"])
     },
+    "adam": { test in
+        try trajectory(
+            test, optimizer: adam,
+            slots: ["exp_avg": "first", "exp_avg_sq": "second", "max_exp_avg_sq": "largest"])
+    },
+    "adagrad": { test in try trajectory(test, optimizer: adaGrad, slots: ["sum": "sum"]) },
+    "rmsprop": { test in
+        try trajectory(
+            test, optimizer: rmsProp,
+            slots: ["square_avg": "square", "grad_avg": "mean", "momentum_buffer": "momentum"])
+    },
     "masked_adamw": { test in
         try trajectory(test, optimizer: adamW, slots: ["exp_avg": "first", "exp_avg_sq": "second"])
     },
     "clip_grad_norm": { test in
         let limit = Float(test.number("max_norm", default: 1))
         if test.string("norm_type") == "inf" { return try clip(test, .largest(limit), limit) }
-        guard test.number("norm_type", default: 2) == 2 else { throw NotCovered() }
-        return try clip(test, .norm(limit), limit)
+        let degree = Float(test.number("norm_type", default: 2))
+        return try clip(
+            test, degree == 2 ? .norm(limit) : .powerNorm(limit, degree: degree), limit)
     },
     "clip_grad_value": { test in
         try clip(test, .value(Float(test.number("clip", default: 1))), 0)
     },
-    "schedule": { test in
-        let kinds: [String: Schedule.Shape] = [
-            "constant_warmup": .constant, "cosine_warmup": .cosine, "linear_warmup": .linear,
-        ]
-        guard let shape = test.string("kind").flatMap({ kinds[$0] }) else { throw NotCovered() }
-        let schedule = Schedule(
-            shape, warmup: test.int("warmup", default: 0), total: test.int("total", default: 1))
-        let rates = try test.doubles("expected.lr")
-        for (step, rate) in rates.enumerated() {
-            let got = test.number("lr", default: 1) * schedule.factor(at: step)
-            guard abs(got - rate) <= 1e-12 + 1e-7 * abs(rate) else {
-                throw GoldenError("step \(step): rate \(got), expected \(rate)")
-            }
-        }
-        return ["expected.lr": .covered]
-    },
+    "schedule": schedule,
     "magnitude_mask": { test in
         let scope: MaskSelection.Scope = test.string("scope") == "global" ? .global : .layer
         return try masks(
@@ -61,6 +58,54 @@ let goldenTrainingBodies: [String: GoldenRunner.Body] = [
     "cnn_bn": smallConvNet,
     "bn_fold": normFolding,
 ]
+
+private func shape(_ test: GoldenCase) throws -> Schedule.Shape {
+    func number(_ key: String) -> Double { test.number(key, default: 1) }
+    switch test.string("kind") {
+    case "constant_warmup": return .constant
+    case "cosine_warmup": return .cosine
+    case "linear_warmup": return .linear
+    case "cosine_annealing": return .cosineAnnealing(end: number("lr_min") / number("lr"))
+    case "cosine_restarts_warmup": return .cosineRestarts(cycles: test.int("cycles", default: 1))
+    case "polynomial": return .polynomial(power: number("power"))
+    case "polynomial_warmup":
+        return .polynomial(power: number("power"), end: number("lr_end") / number("lr"))
+    case "exponential": return .exponential(factor: number("gamma"))
+    case "step":
+        return .step(every: test.int("step_size", default: 1), factor: number("gamma"))
+    case "multistep":
+        return .milestones(test.ints("milestones") ?? [], factor: number("gamma"))
+    case "one_cycle":
+        return .oneCycle(
+            Schedule.OneCycle(
+                rise: number("pct"), isLinear: test.string("anneal") == "linear",
+                divisor: number("div"), finalDivisor: number("final_div"),
+                isSymmetric: test.bool("three_phase", default: false),
+                lowMomentum: number("base_momentum"), highMomentum: number("max_momentum")))
+    default: throw NotCovered()
+    }
+}
+
+@Sendable private func schedule(_ test: GoldenCase) throws -> [String: GoldenResult] {
+    let schedule = Schedule(
+        try shape(test), warmup: test.int("warmup", default: 0),
+        total: test.int("total", default: test.int("t_max", default: 1)))
+    func check(_ name: String, _ value: (Int) -> Double?) throws {
+        for (step, expected) in try test.doubles(name).enumerated() {
+            let got = value(step) ?? .nan
+            guard abs(got - expected) <= 1e-12 + 1e-7 * abs(expected) else {
+                throw GoldenError("\(name) at step \(step): \(got), expected \(expected)")
+            }
+        }
+    }
+    try check("expected.lr") { test.number("lr", default: 1) * schedule.factor(at: $0) }
+    var results: [String: GoldenResult] = ["expected.lr": .covered]
+    if test.has("expected.momentum_value") {
+        try check("expected.momentum_value") { schedule.momentum(at: $0) }
+        results["expected.momentum_value"] = .covered
+    }
+    return results
+}
 
 private func parameterNames(_ test: GoldenCase) -> [String] {
     test.object("params").keys.sorted()
@@ -94,6 +139,31 @@ private func adamW(_ test: GoldenCase) -> any Optimizer {
     return AdamW(
         beta1: betas[0], beta2: betas[1], epsilon: number(hyper, "eps", 1e-8),
         weightDecay: number(hyper, "weight_decay", 0.01), options: options(test))
+}
+
+private func adam(_ test: GoldenCase) -> any Optimizer {
+    let hyper = test.object("hyper")
+    let betas = (hyper["betas"] as? [NSNumber])?.map(\.floatValue) ?? [0.9, 0.999]
+    return Adam(
+        beta1: betas[0], beta2: betas[1], epsilon: number(hyper, "eps", 1e-8),
+        weightDecay: number(hyper, "weight_decay", 0),
+        keepsLargest: (hyper["amsgrad"] as? NSNumber)?.boolValue ?? false, options: options(test))
+}
+
+private func adaGrad(_ test: GoldenCase) -> any Optimizer {
+    let hyper = test.object("hyper")
+    return AdaGrad(
+        rateDecay: number(hyper, "lr_decay", 0), weightDecay: number(hyper, "weight_decay", 0),
+        initialSum: number(hyper, "initial_accumulator_value", 0),
+        epsilon: number(hyper, "eps", 1e-10), options: options(test))
+}
+
+private func rmsProp(_ test: GoldenCase) -> any Optimizer {
+    let hyper = test.object("hyper")
+    return RMSProp(
+        smoothing: number(hyper, "alpha", 0.99), epsilon: number(hyper, "eps", 1e-8),
+        weightDecay: number(hyper, "weight_decay", 0), momentum: number(hyper, "momentum", 0),
+        isCentred: (hyper["centered"] as? NSNumber)?.boolValue ?? false, options: options(test))
 }
 
 /// Twenty steps along given gradients.

@@ -246,6 +246,7 @@ private func checks(of op: Op) -> [GradientCase] {
     case .gather: return gatherChecks()
     case .take: return takeChecks()
     case .scatterAdd: return scatterAddChecks()
+    case .resample: return resampleChecks()
     }
 }
 
@@ -272,6 +273,7 @@ private let ops: [Op] = [
     .layerNorm(Op.LayerNorm(epsilon: 0)), .gather(Op.Gather(axis: 0, indices: labels)),
     .take(Op.Take(axis: 0, indices: labels)),
     .scatterAdd(Op.ScatterAdd(axis: 0, indices: labels)),
+    .resample(Op.Resample(.linear, to: Size2D(1))),
 ]
 
 @Suite struct GradientTests {

@@ -53,6 +53,8 @@ import Testing
         expectComplete(
             Convolution2D(inputs: 3, outputs: 2, kernel: 3, bias: false, random: random),
             parameters: 1, buffers: 0)
+        expectComplete(
+            MultiHeadAttention(size: 6, heads: 2, random: random), parameters: 8, buffers: 0)
         expectComplete(BatchNorm(channels: 4), parameters: 2, buffers: 2)
         expectComplete(BatchNorm(channels: 4).running, parameters: 0, buffers: 2)
         expectComplete(MaxPool2D(kernel: 2), parameters: 0, buffers: 0)

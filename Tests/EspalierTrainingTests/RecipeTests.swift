@@ -1,4 +1,5 @@
 import EspalierData
+import EspalierNN
 import EspalierTesting
 import EspalierTraining
 import Foundation
@@ -60,6 +61,42 @@ import Testing
         }
         #expect(found.contains("r.yaml:8:5: error: stage 'one' needs 'epochs'"))
         #expect(found.count == 14, "\(found)")
+    }
+
+    @Test func schedulesWithSettings() throws {
+        func shape(_ text: String) throws -> Schedule.Shape? {
+            try Recipe(
+                text: TinyRun.recipe, path: "r.yaml",
+                assignments: ["stages.student.schedule=\(text)"]
+            ).stages.last?.schedule
+        }
+        let cases: [(String, Schedule.Shape)] = [
+            ("constant", .constant), ("linear", .linear), ("cosine", .cosine),
+            ("{cosine: {end: 0.1}}", .cosineAnnealing(end: 0.1)),
+            ("{restarts: {cycles: 3}}", .cosineRestarts(cycles: 3)),
+            ("{polynomial: {power: 2, end: 1%}}", .polynomial(power: 2, end: 0.01)),
+            ("{exponential: {factor: 0.9}}", .exponential(factor: 0.9)),
+            ("{step: {every: 5, factor: 0.5}}", .step(every: 5, factor: 0.5)),
+            ("{milestones: {at: [5, 9], factor: 0.1}}", .milestones([5, 9], factor: 0.1)),
+            ("{one_cycle: {}}", .oneCycle(Schedule.OneCycle())),
+            (
+                "{one_cycle: {rise: 40%, linear: true, divisor: 10, final_divisor: 100, "
+                    + "symmetric: true, low_momentum: 0.8, high_momentum: 0.9}}",
+                .oneCycle(
+                    Schedule.OneCycle(
+                        rise: 0.4, isLinear: true, divisor: 10, finalDivisor: 100,
+                        isSymmetric: true, lowMomentum: 0.8, highMomentum: 0.9))
+            ),
+        ]
+        for (text, expected) in cases { #expect(try shape(text) == expected, "\(text)") }
+        for text in [
+            "{step: {every: 5}}", "{step: {factor: 0.5}}", "{stepp: {every: 5, factor: 0.5}}",
+            "{step: {every: 0, factor: 0.5}}", "{exponential: {factor: 2}}",
+            "{one_cycle: {rise: 60%, symmetric: true}}",
+            "{one_cycle: {low_momentum: 0.9, high_momentum: 0.8}}", "[cosine]",
+        ] {
+            #expect(throws: RecipeError.self, "\(text)") { try shape(text) }
+        }
     }
 
     @Test func valuesFromTheCommandLine() throws {

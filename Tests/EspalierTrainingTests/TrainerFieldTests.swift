@@ -52,7 +52,7 @@ private func measure(
 
     /// Without momentum and with a norm limit below the gradient's norm, a step is as long as
     /// rate x limit: the rates that are logged are those that the weights were moved by.
-    @Test(arguments: ["constant", "linear", "cosine"])
+    @Test(arguments: ["constant", "linear", "cosine", "{step: {every: 2, factor: 0.5}}"])
     func scheduleWarmupAndClip(_ schedule: String) throws {
         let factors: [Double] = (0..<8).map { step in
             if step < 2 { return Double(step) / 2 }
@@ -60,7 +60,8 @@ private func measure(
             switch schedule {
             case "constant": return 1
             case "linear": return 1 - progress
-            default: return 0.5 * (1 + cos(Double.pi * progress))
+            case "cosine": return 0.5 * (1 + cos(Double.pi * progress))
+            default: return pow(0.5, Double((step - 2) / 2))
             }
         }
         try Fixtures.withFolder { folder in
@@ -85,6 +86,28 @@ private func measure(
                 #expect(abs(epoch.rate - 0.5 * factor) < 1e-7, "epoch \(epoch.epoch)")
                 #expect(abs(move - 0.01 * factor) < 1e-5, "epoch \(epoch.epoch)")
             }
+        }
+    }
+
+    @Test("the momentum of one cycle takes the place of the rule's own")
+    func oneCycleMomentum() throws {
+        try Fixtures.withFolder { folder in
+            let run = try FieldRun(in: folder)
+            func train(_ name: String, _ momentum: Float, _ low: Float, _ high: Float) throws {
+                try run.run(
+                    name,
+                    """
+                    epochs: 4, \(FieldRun.whole), select: last, \
+                    schedule: {one_cycle: {low_momentum: \(low), high_momentum: \(high)}}, \
+                    optimizer: {sgd: {rate: 0.1, momentum: \(momentum)}}
+                    """)
+            }
+            try train("one", 0.9, 0.3, 0.8)
+            try train("same", 0.1, 0.3, 0.8)
+            try train("other", 0.9, 0.1, 0.5)
+            let one = try run.network("one")
+            #expect(try run.network("same").distance(to: one) == 0)
+            #expect(try run.network("other").distance(to: one) > 1e-6)
         }
     }
 

@@ -23,6 +23,10 @@ public struct AdamW: Optimizer {
     /// Per parameter name.
     public var options: [String: ParameterOptions]
     public var state = OptimizerState()
+    public var momentum: Float {
+        get { beta1 }
+        set { beta1 = newValue }
+    }
 
     /// A rule at its first step.
     public init(

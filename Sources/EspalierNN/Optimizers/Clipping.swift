@@ -2,10 +2,18 @@ public import EspalierEngine
 import EspalierKernels
 import EspalierTensors
 
+#if canImport(Glibc)
+    import Glibc
+#else
+    import Darwin
+#endif
+
 /// Keeps gradients from growing too large.
 public enum GradientClipping: Sendable, Hashable {
     /// All gradients times min(1, limit / (norm + 1e-6)), norm being the Euclidean one of all together.
     case norm(Float)
+    /// The same with the sum of the powers of all magnitudes, and its root of that degree.
+    case powerNorm(Float, degree: Float)
     /// The same with the largest magnitude as the norm.
     case largest(Float)
     /// Each entry brought within ±limit.
@@ -22,6 +30,9 @@ public enum GradientClipping: Sendable, Hashable {
         switch self {
         case .norm:
             norm = Float(tensors.reduce(0) { $0 + Kernels.sumOfSquares($1) }.squareRoot())
+        case .powerNorm(_, let degree):
+            let sum = tensors.reduce(0) { $0 + Kernels.sumOfPowers($1, Double(degree)) }
+            norm = Float(pow(sum, 1 / Double(degree)))
         case .largest, .value:
             norm = tensors.reduce(0) {
                 let magnitude = Kernels.largestMagnitude($1)
@@ -30,7 +41,7 @@ public enum GradientClipping: Sendable, Hashable {
         }
         for (entry, tensor) in zip(present, tensors) {
             switch self {
-            case .norm(let limit), .largest(let limit):
+            case .norm(let limit), .largest(let limit), .powerNorm(let limit, _):
                 let factor = limit / (norm + 1e-6)
                 // `min` would take 1 where the norm is NaN.
                 if factor < 1 || factor.isNaN {

@@ -9,6 +9,9 @@ public protocol Optimizer: Sendable {
     /// One step along the gradients. Parameters that are frozen or have no gradient keep their value.
     mutating func update(_ parameters: ParameterSet, with gradients: Gradients, rate: Float)
 
+    /// What a schedule of momentum changes: for Adam the decay of the first moment.
+    var momentum: Float { get set }
+
     /// All state, so that a checkpoint can hold it.
     var state: OptimizerState { get set }
 }

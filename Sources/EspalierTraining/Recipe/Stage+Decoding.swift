@@ -33,7 +33,7 @@ extension Recipe.Stage {
             ?? .adamW(
                 rate: 1e-3, beta1: 0.9, beta2: 0.999, epsilon: 1e-8,
                 decay: Recipe.Decay(amount: 0.01, except: []))
-        schedule = fields.choice("schedule", Schedule.Shape.self) ?? .cosine
+        schedule = fields.node("schedule").flatMap { Schedule.Shape($0, problems) } ?? .cosine
         warmup = fields.span("warmup") ?? .steps(0)
         clipping = fields.node("clip").flatMap { GradientClipping($0, problems) }
         smoothing = Float(fields.double("label_smoothing", in: 0...0.99) ?? 0)

@@ -136,6 +136,9 @@ package final class StageRunner {
         var gradients = tape.gradients(of: loss)
         stage.clipping?.apply(to: &gradients, of: parameters)
         let rate = Double(stage.optimizer.rate) * schedule.factor(at: state.step)
+        if let momentum = schedule.momentum(at: state.step) {
+            trainee.optimizer.momentum = Float(momentum)
+        }
         trainee.optimizer.update(parameters, with: gradients, rate: Float(rate))
 
         state.lossSum += value * Double(indices.count)

@@ -1,0 +1,76 @@
+public import EspalierEngine
+import EspalierKernels
+import EspalierTensors
+
+#if canImport(Glibc)
+    import Glibc
+#else
+    import Darwin
+#endif
+
+/// Adam (Kingma and Ba, ICLR 2015): g += decay * w; w -= rate * m̂ / (sqrt(v̂) + epsilon) with bias-corrected moments.
+///
+/// With `keepsLargest` the largest second moment so far stands for v (AMSGrad: Reddi, Kale and Kumar, "On the
+/// convergence of Adam and beyond", ICLR 2018).
+public struct Adam: Optimizer {
+    /// Decay of the first moment.
+    public var beta1: Float
+    /// Decay of the second moment.
+    public var beta2: Float
+    /// Added to the root of the second moment.
+    public var epsilon: Float
+    /// Added to the gradient as this times the weight.
+    public var weightDecay: Float
+    /// Whether the second moment never falls.
+    public var keepsLargest: Bool
+    /// Per parameter name.
+    public var options: [String: ParameterOptions]
+    public var state = OptimizerState()
+    public var momentum: Float {
+        get { beta1 }
+        set { beta1 = newValue }
+    }
+
+    /// A rule at its first step.
+    public init(
+        beta1: Float = 0.9, beta2: Float = 0.999, epsilon: Float = 1e-8, weightDecay: Float = 0,
+        keepsLargest: Bool = false, options: [String: ParameterOptions] = [:]
+    ) {
+        self.beta1 = beta1
+        self.beta2 = beta2
+        self.epsilon = epsilon
+        self.weightDecay = weightDecay
+        self.keepsLargest = keepsLargest
+        self.options = options
+    }
+
+    public mutating func update(
+        _ parameters: ParameterSet, with gradients: Gradients, rate: Float
+    ) {
+        state.step += 1
+        let correction1 = 1 - pow(Double(beta1), Double(state.step))
+        let correction2 = 1 - pow(Double(beta2), Double(state.step))
+        for entry in parameters.entries where entry.parameter.isTrainable {
+            guard let gradient = gradients[entry.parameter] else { continue }
+            let own = options[entry.name] ?? ParameterOptions()
+            let rule = Kernels.Adam(
+                beta1: beta1, beta2: beta2, epsilon: epsilon,
+                decay: own.weightDecay ?? weightDecay,
+                step: Float(Double(rate * own.rateFactor) / correction1),
+                root: Float(correction2.squareRoot()))
+            var first = state.take("first", entry.name, shape: gradient.shape)
+            var second = state.take("second", entry.name, shape: gradient.shape)
+            var largest: Tensor?
+            if keepsLargest { largest = state.take("largest", entry.name, shape: gradient.shape) }
+            entry.parameter.update {
+                Kernels.adam(
+                    rule, gradient: gradient, value: &$0, first: &first, second: &second,
+                    largest: &largest)
+            }
+            let mask = entry.parameter.mask
+            state.put("first", entry.name, first, mask)
+            state.put("second", entry.name, second, mask)
+            if let largest { state.put("largest", entry.name, largest, mask) }
+        }
+    }
+}
