@@ -19,9 +19,9 @@ package struct Limits: Sendable {
 extension Graph {
     /// Makes sure that the graph can be planned: what the planner and the kernels count on without looking.
     ///
-    /// - Returns: the extents of one example of the result.
+    /// - Returns: the extents of one example of the result, and the operations that it takes.
     /// - Throws: `GraphError` with the node.
-    func checked(for limits: Limits) throws(GraphError) -> Shape {
+    func checked(for limits: Limits) throws(GraphError) -> (output: Shape, work: Int) {
         guard nodes.count <= limits.nodes else {
             throw GraphError("\(nodes.count) nodes, at most \(limits.nodes) are run")
         }
@@ -56,7 +56,7 @@ extension Graph {
                 throw GraphError("node '\(node.name)' (\(node.op.entry.name)): \(error)")
             }
         }
-        return output
+        return (output, total.work)
     }
 
     private func checkAttributes(_ node: Node) throws(GraphError) {

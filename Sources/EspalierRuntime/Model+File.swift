@@ -8,14 +8,18 @@ extension Model {
     /// - Throws: `ModelError` where the file is missing, damaged, or holds what this runtime cannot run, with the part that
     ///   is damaged.
     public convenience init(path: String, isMapped: Bool = false) throws(ModelError) {
-        do throws(FileError) {
+        do {
             if isMapped {
-                try self.init(MappedBytes(path), path, Limits())
+                try self.init(MappedBytes(path), Limits())
             } else {
-                try self.init(FileAccess.read(path), path, Limits())
+                try self.init(FileAccess.read(path), Limits())
             }
+        } catch let error as FileError {
+            throw ModelError(path: error.path, error.problem)
+        } catch let error as ModelError {
+            throw ModelError(path: path, error.problem)
         } catch {
-            throw ModelError("\(error)")
+            throw ModelError(path: path, "\(error)")
         }
     }
 
@@ -28,16 +32,10 @@ extension Model {
 
     /// The same within limits of the caller's own.
     package convenience init(bytes: [UInt8], limits: Limits) throws(ModelError) {
-        do throws(FileError) {
-            try self.init(bytes, "the file", limits)
-        } catch {
-            throw ModelError("\(error)")
-        }
+        try self.init(bytes, limits)
     }
 
-    private convenience init(
-        _ source: some ByteSource, _ path: String, _ limits: Limits
-    ) throws(FileError) {
+    private convenience init(_ source: some ByteSource, _ limits: Limits) throws(ModelError) {
         let problem: String
         do {
             let file = try GraphFile(source)
@@ -46,6 +44,6 @@ extension Model {
         } catch {
             problem = "\(error)"
         }
-        throw FileError(path: path, problem)
+        throw ModelError(problem)
     }
 }

@@ -22,13 +22,13 @@ public final class Model: Sendable {
     // For columns of 1, 2, 4, ... examples, each made where it is first needed.
     private let plans = Mutex([Plan?](repeating: nil, count: 7))
     private let arenas = Mutex<[PackedBuffer]>([])
-    // The shortest time that a column of a batch of several took, in nanoseconds; 0 before the first.
-    private let columnTime = Atomic<Int>(0)
+    // Operations for one example.
+    private let work: Int
 
     /// Bytes of a column's values, so that they stay in the second-level cache.
     private static let columnBytes = 512 << 10
-    /// A batch that is over sooner, in nanoseconds, is not worth waking other threads for.
-    private static let leastShared = 20_000
+    /// A batch of fewer operations is over before another thread has begun: some 20 microseconds.
+    private static let leastShared = 4 << 20
 
     /// A model of a graph.
     ///
@@ -44,7 +44,9 @@ public final class Model: Sendable {
         self.information = information
         self.costs = costs
         inputExtents = Array(graph.input.example)
-        outputExtents = Array(try graph.checked(for: limits))
+        let demand = try graph.checked(for: limits)
+        outputExtents = Array(demand.output)
+        work = demand.work
         let one = try Planner.plan(graph, capacity: 1, packed: packed, costs: costs)
         guard one.bytes <= limits.bytes else {
             let largest = one.steps.max { one.bytes(of: $0) < one.bytes(of: $1) }
@@ -129,27 +131,11 @@ public final class Model: Sendable {
                 into: result + first * plan.outputCount, arena: arena, kernels: kernels)
             put(arena)
         }
-        guard columns > 1 else {
-            run(0)
-            return
-        }
-        let known = columnTime.load(ordering: .relaxed)
-        func timed(_ column: Int) {
-            guard column == 0 else {
-                run(column)
-                return
-            }
-            let start = ContinuousClock.now
-            run(column)
-            let elapsed = (ContinuousClock.now - start).components
-            let time =
-                Int(elapsed.seconds) * 1_000_000_000 + Int(elapsed.attoseconds / 1_000_000_000)
-            if known == 0 || time < known { columnTime.store(max(time, 1), ordering: .relaxed) }
-        }
-        if known > 0, known < Model.leastShared / columns {
-            for column in 0..<columns { timed(column) }
+        // Not by a clock: the same batch always runs in the same way.
+        if batch >= (Model.leastShared + work - 1) / max(work, 1) {
+            ThreadPool.shared.forEachChunk(columns, run)
         } else {
-            ThreadPool.shared.forEachChunk(columns, timed)
+            for column in 0..<columns { run(column) }
         }
     }
 
@@ -173,6 +159,7 @@ public final class Model: Sendable {
                         into: result + first * plan.outputCount, arena: arena, kernels: kernels,
                         observes: true
                     ) { observe(first, $0, $1) }
+                    put(arena)
                 }
             }
         }
@@ -207,7 +194,15 @@ public final class Model: Sendable {
 
 /// A model that cannot be read or run.
 public struct ModelError: Error, CustomStringConvertible {
-    public let description: String
+    /// The file, where there is one.
+    public let path: String?
+    /// What is wrong, and in which part.
+    public let problem: String
 
-    package init(_ description: String) { self.description = description }
+    package init(path: String? = nil, _ problem: String) {
+        self.path = path
+        self.problem = problem
+    }
+
+    public var description: String { path.map { "\($0): \(problem)" } ?? problem }
 }

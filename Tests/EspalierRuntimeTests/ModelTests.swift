@@ -71,7 +71,7 @@ import Testing
         let one = model.run(many)
         ThreadPool.shared.width = 2
         #expect(model.run(many).isIdentical(to: one))
-        // One that is over so soon that it stays on its thread, once that is known.
+        // One that is over so soon that it stays on its thread.
         let tiny = try Model(
             Network(
                 .mlp(hidden: [3], dropout: 0), input: [8, 8, 1], classes: 2,

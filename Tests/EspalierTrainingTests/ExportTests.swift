@@ -199,7 +199,9 @@ import Testing
                 try tiny.run("run", set: TinyRun.quantized + ["export.require.size_below=900 B"])
             }
             #expect(error?.description.contains("900") == true)
-            #expect(!FileManager.default.fileExists(atPath: folder + "/run/result.json"))
+            for name in ["result.json", "student/network.espalier"] {
+                #expect(!FileManager.default.fileExists(atPath: "\(folder)/run/\(name)"))
+            }
         }
     }
 

@@ -29,15 +29,14 @@ public struct DeployedNetwork: Sendable {
 
     /// Reads a file.
     ///
-    /// - Throws: `FileError` where it is missing, damaged, or does not say what it is for.
-    ///
     /// - Parameter isMapped: See `Model.init(path:isMapped:)`.
+    /// - Throws: `FileError` where it is missing, damaged, or does not say what it is for.
     public init(contentsOf path: String, isMapped: Bool = false) throws(FileError) {
         let count = try FileBytes(path).count
         do {
             try self.init(Model(path: path, isMapped: isMapped), byteCount: count)
         } catch {
-            throw FileError(path: path, error.description.withoutPrefix("\(path): "))
+            throw FileError(path: path, error.problem)
         }
     }
 
@@ -75,11 +74,5 @@ public struct DeployedNetwork: Sendable {
         let text = try NetworkFile.json(information)
         return try graph.encoded(
             description: Array(text.utf8), producer: "espalier \(Version.current)")
-    }
-}
-
-extension String {
-    fileprivate func withoutPrefix(_ prefix: String) -> String {
-        hasPrefix(prefix) ? String(dropFirst(prefix.count)) : self
     }
 }

@@ -24,16 +24,16 @@ struct Deployment {
         } catch {
             throw TrainingError("stage '\(stage)' cannot be exported: \(error)")
         }
+        if let limit = export.sizeBelow, bytes.count >= limit {
+            throw TrainingError(
+                "the export of '\(stage)' has \(bytes.count) bytes, `size_below` asks for less "
+                    + "than \(limit); prune more, or raise the limit")
+        }
         let path = folder.exported(stage)
         try FileAccess.writeAtomically(bytes, to: path) { observe(.writing(path, $0)) }
         // What counts is what is on the disk.
         deployed = try DeployedNetwork(contentsOf: path)
         try log.append(Record(stage: stage, bytes: deployed.byteCount))
-        if let limit = export.sizeBelow, deployed.byteCount >= limit {
-            throw TrainingError(
-                "the export of '\(stage)' has \(deployed.byteCount) bytes, `size_below` asks for less "
-                    + "than \(limit); prune more, or raise the limit")
-        }
         observe(.exported(path: path, bytes: deployed.byteCount))
     }
 
