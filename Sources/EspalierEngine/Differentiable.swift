@@ -17,13 +17,16 @@ struct ForwardContext {
     let isRecording: Bool
     /// Which operands the gradient will be asked for.
     let needed: [Bool]
+    /// What the factors of products are rounded to.
+    let precision: Precision
     private(set) var tensors: [Tensor] = []
     /// Batch statistics that a training forward reports.
     var moments: Op.BatchNorm.Moments?
 
-    init(isRecording: Bool, needed: [Bool]) {
+    init(isRecording: Bool, needed: [Bool], precision: Precision) {
         self.isRecording = isRecording
         self.needed = needed
+        self.precision = precision
     }
 
     /// Keeps tensors, in order.
@@ -37,6 +40,7 @@ struct Saved {
     let tensors: [Tensor]
     let inputShapes: [Shape]
     let needed: [Bool]
+    let precision: Precision
 }
 
 extension Op {

@@ -24,6 +24,14 @@ public enum Mode: Sendable {
     case evaluation
 }
 
+/// What the factors of products are rounded to. Sums, and everything that is not a product, stay floats.
+public enum Precision: String, Sendable, CaseIterable {
+    /// IEEE binary32.
+    case float
+    /// bfloat16: eight bits of mantissa, the exponents of a float.
+    case bf16
+}
+
 /// A recording of one forward pass, in flat arrays, confined to one task.
 ///
 /// Mode and random numbers ride on the tape: there are no global flags. `gradients(of:)` consumes it, so that
@@ -37,6 +45,8 @@ public final class Tape {
 
     /// Training or evaluation.
     public let mode: Mode
+    /// What the factors of products are rounded to, forward and backward.
+    public let precision: Precision
     /// Whether gradients can be asked for.
     public let isRecording: Bool
     /// Whether the ranges of values are reported where these are quantized.
@@ -78,14 +88,16 @@ public final class Tape {
     /// A tape for one forward pass.
     ///
     /// - Parameters:
+    ///   - precision: What the factors of products are rounded to.
     ///   - random: The stream of this step's dropout; each op takes a child of it.
     ///   - isRecording: False for a pass whose gradients nobody asks for; it keeps nothing.
     ///   - observesRanges: True in evaluation mode is calibration. By default only training observes.
     public init(
-        mode: Mode, random: RandomStream = RandomStream(seed: 0), isRecording: Bool = true,
-        observesRanges: Bool? = nil
+        mode: Mode, precision: Precision = .float, random: RandomStream = RandomStream(seed: 0),
+        isRecording: Bool = true, observesRanges: Bool? = nil
     ) {
         self.mode = mode
+        self.precision = precision
         self.random = random
         self.isRecording = isRecording
         self.observesRanges = observesRanges ?? (mode == .training)
@@ -174,12 +186,14 @@ public final class Tape {
         }
         let needed = operands.map { $0.node >= 0 && needsGradient[$0.node] }
         let records = isRecording && needed.contains(true)
-        var context = ForwardContext(isRecording: records, needed: needed)
+        var context = ForwardContext(isRecording: records, needed: needed, precision: precision)
         let result = rule.forward(operands.map(\.tensor), &context)
         if keepsValues { kept.append(result) }
         let saved =
             records
-            ? Saved(tensors: context.tensors, inputShapes: inputShapes, needed: needed) : nil
+            ? Saved(
+                tensors: context.tensors, inputShapes: inputShapes, needed: needed,
+                precision: precision) : nil
         let node = record(op, operands.map(\.node), saved, result.shape, records)
         return (Value(tensor: result, tape: self, node: node), context.moments)
     }
