@@ -3,12 +3,35 @@ import EspalierTensors
 
 /// An op's forward and its gradient, side by side.
 protocol Differentiable: Operation {
+    /// The layouts that the forward reads its operands in, given those that they have. Asked where some operand is
+    /// not row-major; by default all are read so.
+    func layouts(reading operands: [Tensor]) -> [Layout]
+
     /// The result. Operands fit: `outputShape` has been asked.
     func forward(_ inputs: [Tensor], _ context: inout ForwardContext) -> Tensor
 
     /// The loss's gradient for each operand from that for the result; nil where `saved.needed` says that
-    /// nobody asks.
+    /// nobody asks. The upstream gradient comes in the layout that the forward's result had.
     func gradients(_ upstream: Tensor, _ saved: Saved) -> [Tensor?]
+}
+
+extension Differentiable {
+    func layouts(reading operands: [Tensor]) -> [Layout] {
+        [Layout](repeating: .rowMajor, count: operands.count)
+    }
+}
+
+/// An op that computes element by element where its operands have one shape.
+protocol ElementWise: Differentiable {}
+
+extension ElementWise {
+    // One operand in blocks takes the others with it.
+    func layouts(reading operands: [Tensor]) -> [Layout] {
+        let isBlocked = operands.contains { $0.layout == .tokenBlocked64 }
+        let isEven = operands.allSatisfy { $0.shape == operands[0].shape }
+        return [Layout](
+            repeating: isBlocked && isEven ? .tokenBlocked64 : .rowMajor, count: operands.count)
+    }
 }
 
 /// What a forward may keep for its gradient.

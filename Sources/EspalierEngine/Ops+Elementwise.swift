@@ -2,7 +2,7 @@ import EspalierGraph
 import EspalierKernels
 import EspalierTensors
 
-extension Op.Add: Differentiable {
+extension Op.Add: ElementWise {
     func forward(_ inputs: [Tensor], _ context: inout ForwardContext) -> Tensor {
         Kernels.broadcastAdd(inputs[0], inputs[1])
     }
@@ -14,7 +14,7 @@ extension Op.Add: Differentiable {
     }
 }
 
-extension Op.Scale: Differentiable {
+extension Op.Scale: ElementWise {
     func forward(_ inputs: [Tensor], _ context: inout ForwardContext) -> Tensor {
         Kernels.scale(inputs[0], by: factor)
     }
@@ -35,15 +35,29 @@ extension Op.ApplyMask: Differentiable {
 extension Op.FakeQuantize: Differentiable {
     func forward(_ inputs: [Tensor], _ context: inout ForwardContext) -> Tensor {
         context.keep(inputs[0])
-        return Kernels.fakeQuantize(inputs[0], parameters)
+        return whole(inputs[0]) { Kernels.fakeQuantize($0, parameters) }
     }
 
     func gradients(_ upstream: Tensor, _ saved: Saved) -> [Tensor?] {
-        [Kernels.fakeQuantizeGradient(saved.tensors[0], upstream: upstream, parameters)]
+        let x = Kernels.converted(saved.tensors[0], to: .rowMajor)
+        return [
+            whole(upstream) { Kernels.fakeQuantizeGradient(x, upstream: $0, parameters) }
+        ]
+    }
+
+    // A weight held as its live entries stays so: the code of zero is zero. Scales belong to channels, so that the
+    // kernels see the whole.
+    func layouts(reading operands: [Tensor]) -> [Layout] {
+        if case .live = operands[0].layout { return [operands[0].layout] }
+        return [.rowMajor]
+    }
+
+    private func whole(_ x: Tensor, _ body: (Tensor) -> Tensor) -> Tensor {
+        Kernels.converted(body(Kernels.converted(x, to: .rowMajor)), to: x.layout)
     }
 }
 
-extension Op.ReLU: Differentiable {
+extension Op.ReLU: ElementWise {
     func forward(_ inputs: [Tensor], _ context: inout ForwardContext) -> Tensor {
         let y = Kernels.relu(inputs[0])
         context.keep(y)
@@ -75,13 +89,18 @@ extension Op.Dropout: Differentiable {
 
 extension Op.Reshape: Differentiable {
     func forward(_ inputs: [Tensor], _ context: inout ForwardContext) -> Tensor {
-        let size = inputs[0].count
+        let size = inputs[0].shape.elementCount
         let known = extents.filter { $0 >= 0 }.reduce(1, *)
         return inputs[0].reshaped(to: Shape(extents.map { $0 == -1 ? size / known : $0 }))
     }
 
     func gradients(_ upstream: Tensor, _ saved: Saved) -> [Tensor?] {
         [upstream.reshaped(to: saved.inputShapes[0])]
+    }
+
+    // Blocks are of columns of the last axis.
+    func layouts(reading operands: [Tensor]) -> [Layout] {
+        [extents.last == operands[0].shape.last ? operands[0].layout : .rowMajor]
     }
 }
 

@@ -10,7 +10,7 @@ func broadcast(_ inputs: [Tensor]) -> [Tensor] {
     return inputs.map { $0.broadcast(to: shape) }
 }
 
-extension Op.Unary: Differentiable {
+extension Op.Unary: ElementWise {
     private var p: Float { function.parameters.first ?? 0 }
     private var q: Float { function.parameters.count > 1 ? function.parameters[1] : 0 }
 
@@ -28,7 +28,7 @@ extension Op.Unary: Differentiable {
     }
 }
 
-extension Op.Binary: Differentiable {
+extension Op.Binary: ElementWise {
     func forward(_ inputs: [Tensor], _ context: inout ForwardContext) -> Tensor {
         if function != .subtract { context.keep(inputs[0], inputs[1]) }
         return Kernels.binary(function.code, inputs[0], inputs[1])
@@ -56,7 +56,7 @@ extension Op.Binary: Differentiable {
     }
 }
 
-extension Op.Select: Differentiable {
+extension Op.Select: ElementWise {
     func forward(_ inputs: [Tensor], _ context: inout ForwardContext) -> Tensor {
         let operands = broadcast(inputs)
         context.keep(inputs[0])

@@ -6,8 +6,10 @@ public import EspalierTensors
 ///
 /// The tape knows parameters only by this: a value, how it is compressed, an identity.
 public protocol Leaf: AnyObject {
-    /// The raw value, exactly +0 where masked.
+    /// The raw value, exactly +0 where masked; row-major.
     var value: Tensor { get }
+    /// The raw value as it is held: only its live entries where a locked mask makes that worthwhile.
+    var held: Tensor { get }
     /// Which entries live; nil for all.
     var mask: Mask? { get }
     /// The codes that its effective value is made of; nil for floats.
@@ -56,6 +58,9 @@ public final class Tape {
     private var nodes: [Node] = []
     private var needsGradient: [Bool] = []
     private var shapes: [Shape] = []
+    private var layouts: [Layout] = []
+    // What was converted for one op may be read by the next.
+    private var converted: [Conversion: Tensor] = [:]
     // Not values: these hold their tape, and it would never be freed.
     private var leaves: [ObjectIdentifier: (tensor: Tensor, node: Int)] = [:]
     private var leafNodes: [(leaf: any Leaf, node: Int)] = []
@@ -122,30 +127,36 @@ public final class Tape {
     public func parameter(_ leaf: any Leaf) -> Value {
         let identity = ObjectIdentifier(leaf)
         if let (tensor, node) = leaves[identity] {
-            return Value(tensor: tensor, tape: self, node: node)
+            return Value(stored: tensor, tape: self, node: node)
         }
-        let raw = self.leaf(leaf.value, needsGradient: leaf.isTrainable)
+        // What is recorded as a graph says what the network means: a whole weight under its mask.
+        let held = mode == .training ? leaf.held : leaf.value
+        let raw = self.leaf(held, needsGradient: leaf.isTrainable)
         if raw.node >= 0 { leafNodes.append((leaf, raw.node)) }
-        var value = leaf.mask.map { apply(.mask(Op.ApplyMask(mask: $0)), raw) } ?? raw
+        var value = raw
+        if held.layout == .rowMajor, let mask = leaf.mask {
+            value = apply(.mask(Op.ApplyMask(mask: mask)), raw)
+        }
         if let scheme = leaf.quantization,
             let parameters = QuantizationParameters(scheme, covering: value.tensor)
         {
             value = value.fakeQuantized(parameters)
         }
-        leaves[identity] = (value.tensor, value.node)
+        leaves[identity] = (value.stored, value.node)
         return value
     }
 
     private func leaf(_ tensor: Tensor, needsGradient: Bool) -> Value {
-        Value(tensor: tensor, tape: self, node: record(nil, [], nil, tensor.shape, needsGradient))
+        Value(stored: tensor, tape: self, node: record(nil, [], nil, tensor, needsGradient))
     }
 
     private func record(
-        _ op: Op?, _ inputs: [Int], _ saved: Saved?, _ shape: Shape, _ needsGradient: Bool
+        _ op: Op?, _ inputs: [Int], _ saved: Saved?, _ result: Tensor, _ needsGradient: Bool
     ) -> Int {
         guard isRecording else { return -1 }
         nodes.append(Node(op: op, inputs: inputs, saved: saved))
-        shapes.append(shape)
+        shapes.append(result.shape)
+        layouts.append(result.layout)
         self.needsGradient.append(needsGradient)
         return nodes.count - 1
     }
@@ -187,15 +198,36 @@ public final class Tape {
         let needed = operands.map { $0.node >= 0 && needsGradient[$0.node] }
         let records = isRecording && needed.contains(true)
         var context = ForwardContext(isRecording: records, needed: needed, precision: precision)
-        let result = rule.forward(operands.map(\.tensor), &context)
-        if keepsValues { kept.append(result) }
+        let result = rule.forward(arranged(operands, for: rule), &context)
+        if keepsValues { kept.append(Kernels.converted(result, to: .rowMajor)) }
         let saved =
             records
             ? Saved(
                 tensors: context.tensors, inputShapes: inputShapes, needed: needed,
                 precision: precision) : nil
-        let node = record(op, operands.map(\.node), saved, result.shape, records)
-        return (Value(tensor: result, tape: self, node: node), context.moments)
+        let node = record(op, operands.map(\.node), saved, result, records)
+        return (Value(stored: result, tape: self, node: node), context.moments)
+    }
+
+    /// The operands in the layouts that an op reads.
+    private func arranged(_ operands: [Value], for rule: any Differentiable) -> [Tensor] {
+        let tensors = operands.map(\.stored)
+        if tensors.allSatisfy({ $0.layout == .rowMajor }) { return tensors }
+        return zip(operands, rule.layouts(reading: tensors)).map { operand, layout in
+            guard operand.stored.layout != layout else { return operand.stored }
+            let key = Conversion(node: operand.node, layout: layout)
+            if operand.node >= 0, let known = converted[key] { return known }
+            let result = Kernels.converted(operand.stored, to: layout)
+            if operand.node >= 0 { converted[key] = result }
+            return result
+        }
+    }
+
+    private struct Conversion: Hashable {
+        let node: Int
+        let layout: Layout
+
+        func hash(into hasher: inout Hasher) { hasher.combine(node) }
     }
 
     /// The gradients of a scalar for every trainable parameter that it depends on.
@@ -225,40 +257,57 @@ public final class Tape {
         require(upstream.shape == result.shape, "upstream \(upstream.shape) of \(result.shape)")
         isConsumed = true
         leaves = [:]
+        converted = [:]
         var pending = [Tensor?](repeating: nil, count: nodes.count)
         pending[result.node] = upstream
         for index in stride(from: result.node, through: 0, by: -1) {
             guard let op = nodes[index].op, let saved = nodes[index].saved,
-                let gradient = pending[index]
+                let arrived = pending[index]
             else { continue }
+            let gradient = Kernels.converted(arrived, to: layouts[index])
             pending[index] = values.contains { $0.node == index } ? gradient : nil
             nodes[index].saved = nil
             for (input, part) in zip(nodes[index].inputs, op.rule.gradients(gradient, saved)) {
                 guard let part, needsGradient[input] else { continue }
-                pending[input] = pending[input].map { Kernels.add($0, part) } ?? part
+                pending[input] = pending[input].map { sum($0, part, layouts[input]) } ?? part
             }
         }
         var gradients = Gradients()
         for (leaf, node) in leafNodes {
-            if let gradient = pending[node] { gradients[leaf] = gradient }
+            if let gradient = pending[node] {
+                gradients[leaf] = Kernels.converted(gradient, to: layouts[node])
+            }
         }
-        let kept = values.map { pending[$0.node] ?? Tensor.zeros($0.shape) }
+        let kept = values.map { value in
+            pending[value.node].map { Kernels.converted($0, to: .rowMajor) }
+                ?? Tensor.zeros(value.shape)
+        }
         nodes = []
         leafNodes = []
         return (gradients, kept)
+    }
+
+    // Parts in one layout are added as they are: several ops may have read one conversion of a value.
+    private func sum(_ a: Tensor, _ b: Tensor, _ layout: Layout) -> Tensor {
+        if a.layout == b.layout { return Kernels.add(a, b) }
+        return Kernels.add(
+            Kernels.converted(a, to: layout), Kernels.converted(b, to: layout))
     }
 }
 
 /// A tensor on a tape.
 public struct Value {
-    /// The tensor.
-    public let tensor: Tensor
+    /// The tensor in the layout that its op wrote.
+    let stored: Tensor
     /// The tape that recorded it.
     public let tape: Tape
     let node: Int
 
+    /// The tensor, row-major.
+    public var tensor: Tensor { Kernels.converted(stored, to: .rowMajor) }
+
     /// The extents.
-    public var shape: Shape { tensor.shape }
+    public var shape: Shape { stored.shape }
 }
 
 /// The result of a backward pass: a value, indexed by parameter, never stored on parameters.
@@ -268,7 +317,8 @@ public struct Gradients {
     /// No gradients.
     public init() {}
 
-    /// The gradient for a parameter, of its shape; nil where the loss does not depend on it.
+    /// The gradient for a parameter, of its shape and in the layout that it is held in; nil where the loss does not
+    /// depend on it.
     public subscript(leaf: any Leaf) -> Tensor? {
         get { byLeaf[ObjectIdentifier(leaf)] }
         set { byLeaf[ObjectIdentifier(leaf)] = newValue }

@@ -44,7 +44,7 @@ extension Kernels {
 
     /// y += factor * x, in place.
     package static func add(_ x: Tensor, times factor: Float, to y: inout Tensor) {
-        require(x.shape == y.shape, "add of \(x.shape) to \(y.shape)")
+        require(x.shape == y.shape && x.layout == y.layout, "add of \(x.shape) to \(y.shape)")
         let count = x.count
         unsafe y.writing { y in
             unsafe x.reading { x in
@@ -81,7 +81,7 @@ extension Kernels {
     static func map(
         _ x: Tensor, _ kernel: (UnsafePointer<Float>, UnsafeMutablePointer<Float>, Int) -> Void
     ) -> Tensor {
-        unsafe Tensor(x.shape) { y in
+        unsafe Tensor(x.shape, layout: x.layout) { y in
             unsafe x.reading { source in
                 forEachBlock(x.count) { at, n in unsafe kernel(source + at, y + at, n) }
             }
@@ -93,8 +93,10 @@ extension Kernels {
         _ kernel: (UnsafePointer<Float>, UnsafePointer<Float>, UnsafeMutablePointer<Float>, Int) ->
             Void
     ) -> Tensor {
-        require(a.shape == b.shape, "operands of shapes \(a.shape) and \(b.shape)")
-        return unsafe Tensor(a.shape) { y in
+        require(
+            a.shape == b.shape && a.layout == b.layout,
+            "operands of shapes \(a.shape) and \(b.shape), in layouts of their own")
+        return unsafe Tensor(a.shape, layout: a.layout) { y in
             unsafe reading(a, b) { first, second in
                 forEachBlock(a.count) { at, n in
                     unsafe kernel(first + at, second + at, y + at, n)

@@ -76,8 +76,8 @@ extension Kernels {
         require(
             a.shape == b.shape && a.shape == dy.shape,
             "operands of shapes \(a.shape) and \(b.shape), upstream \(dy.shape)")
-        var da = Tensor.zeros(needed[0] ? a.shape : [0])
-        var db = Tensor.zeros(needed[1] ? b.shape : [0])
+        var da = needed[0] ? Tensor.zeros(like: a) : Tensor.zeros([0])
+        var db = needed[1] ? Tensor.zeros(like: b) : Tensor.zeros([0])
         unsafe da.writing { da in
             unsafe db.writing { db in
                 unsafe reading(a, b, dy) { a, b, upstream in
@@ -97,7 +97,7 @@ extension Kernels {
         require(
             condition.shape == a.shape && a.shape == b.shape,
             "a condition of shape \(condition.shape) between \(a.shape) and \(b.shape)")
-        return unsafe Tensor(a.shape) { y in
+        return unsafe Tensor(a.shape, layout: a.layout) { y in
             unsafe reading(condition, a, b) { condition, first, second in
                 forEachBlock(a.count) { at, n in
                     unsafe c.f32_select(condition + at, first + at, second + at, y + at, n)

@@ -21,8 +21,11 @@ public final class Parameter: Leaf, Sendable {
     /// A parameter with this initial value.
     public init(_ value: Tensor) { state = Mutex(State(value: value)) }
 
-    /// The raw value; exactly +0 where masked.
-    public var value: Tensor { state.withLock { $0.value } }
+    /// The raw value, row-major; exactly +0 where masked.
+    public var value: Tensor { Kernels.converted(held, to: .rowMajor) }
+
+    /// The raw value as it is held: its live entries alone, in row-major order, after `holdLiveEntries`.
+    public var held: Tensor { state.withLock { $0.value } }
 
     /// Which entries live; nil for all.
     public var mask: Mask? { state.withLock { $0.mask } }
@@ -43,14 +46,16 @@ public final class Parameter: Leaf, Sendable {
     }
 
     /// The extents.
-    public var shape: Shape { value.shape }
+    public var shape: Shape { held.shape }
 
     /// Replaces the value; masked entries become +0.
     ///
     /// - Precondition: the shape stays the same.
-    public func assign(_ value: Tensor) { update { $0 = value } }
+    public func assign(_ value: Tensor) {
+        update { $0 = Kernels.converted(value, to: $0.layout) }
+    }
 
-    /// Changes the value, in place where nothing else holds it; masked entries become +0 afterwards.
+    /// Changes the value as it is held, in place where nothing else holds it; masked entries become +0 afterwards.
     public func update(_ body: (inout Tensor) -> Void) {
         // Taken out for the change, so that the tensor has one owner and is not copied.
         var (value, mask) = state.withLock { state -> (Tensor, Mask?) in
@@ -58,10 +63,12 @@ public final class Parameter: Leaf, Sendable {
             state.value = Parameter.empty
             return (value, state.mask)
         }
-        let shape = value.shape
+        let (shape, layout) = (value.shape, value.layout)
         body(&value)
-        require(value.shape == shape, "a parameter of shape \(shape) became \(value.shape)")
-        if let mask { Kernels.applyMask(mask.words, to: &value) }
+        require(
+            value.shape == shape && value.layout == layout,
+            "a parameter of shape \(shape) became \(value.shape)")
+        if layout == .rowMajor, let mask { Kernels.applyMask(mask.words, to: &value) }
         state.withLock { $0.value = value }
     }
 
@@ -77,6 +84,16 @@ public final class Parameter: Leaf, Sendable {
 
     /// Makes the mask final.
     public func lockMask() { state.withLock { $0.isMaskLocked = true } }
+
+    /// Holds only the live entries from now on, and optimizers with it. Layers see the same weight.
+    ///
+    /// - Precondition: the mask is locked, and the entries are those that it lets live.
+    package func holdLiveEntries(_ entries: any LiveEntries) {
+        require(
+            isMaskLocked && mask?.liveCount == entries.count && shape == entries.shape,
+            "live entries of another mask, or one that may still change")
+        state.withLock { $0.value = Kernels.converted($0.value, to: .live(entries)) }
+    }
 
     private static let empty = Tensor.zeros([0])
 }

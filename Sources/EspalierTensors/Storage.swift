@@ -24,7 +24,7 @@ extension Tensor {
         _ shape: Shape, layout: Layout = .rowMajor,
         writing body: (UnsafeMutablePointer<Float>) throws -> Void
     ) rethrows {
-        let storage = Storage(count: shape.elementCount)
+        let storage = Storage(count: layout.elementCount(shape))
         unsafe try body(storage.base)
         self.init(storage: storage, shape: shape, layout: layout)
     }

@@ -1,10 +1,4 @@
-/// How a tensor's elements lie in memory.
-public enum Layout: UInt8, Sendable, Hashable {
-    /// Innermost axis contiguous.
-    case rowMajor
-}
-
-/// A dense array of floats with a shape: a value, copied on write, contiguous.
+/// An array of floats with a shape: a value, copied on write, contiguous.
 ///
 /// Images are channels-last: `[N, H, W, C]`.
 public struct Tensor: Sendable {
@@ -20,25 +14,38 @@ public struct Tensor: Sendable {
         self.layout = layout
     }
 
-    /// The number of elements.
-    public var count: Int { shape.elementCount }
+    /// The number of elements held: those of the shape where the layout is row-major.
+    public var count: Int { layout.elementCount(shape) }
 
     /// A tensor whose elements all equal `value`.
     public init(repeating value: Float, shape: Shape) {
-        unsafe self.init(shape) {
+        self.init(repeating: value, shape: shape, layout: .rowMajor)
+    }
+
+    private init(repeating value: Float, shape: Shape, layout: Layout) {
+        let count = layout.elementCount(shape)
+        unsafe self.init(shape, layout: layout) {
             // The C library fills with zeros at the speed of memory.
             if value.bitPattern == 0 {
                 let bytes = unsafe UnsafeMutableRawBufferPointer(
-                    start: $0, count: shape.elementCount * MemoryLayout<Float>.stride)
+                    start: $0, count: count * MemoryLayout<Float>.stride)
                 unsafe bytes.initializeMemory(as: UInt8.self, repeating: 0)
             } else {
-                unsafe $0.update(repeating: value, count: shape.elementCount)
+                unsafe $0.update(repeating: value, count: count)
             }
         }
     }
 
     /// A tensor of zeros.
     public static func zeros(_ shape: Shape) -> Tensor { Tensor(repeating: 0, shape: shape) }
+
+    /// Elements that all equal `value`, in the shape and layout of another tensor.
+    package init(repeating value: Float, like other: Tensor) {
+        self.init(repeating: value, shape: other.shape, layout: other.layout)
+    }
+
+    /// Zeros in the shape and layout of another tensor.
+    package static func zeros(like other: Tensor) -> Tensor { Tensor(repeating: 0, like: other) }
 
     /// A tensor with these elements in row-major order.
     ///
@@ -58,9 +65,10 @@ public struct Tensor: Sendable {
     /// A tensor of rank 0.
     public init(_ scalar: Float) { self.init(repeating: scalar, shape: []) }
 
-    /// The elements in row-major order.
+    /// The elements in row-major order, which must be the layout.
     public var elements: [Float] {
-        unsafe reading { unsafe Array(UnsafeBufferPointer(start: $0, count: count)) }
+        require(layout == .rowMajor, "the elements of a tensor in another layout")
+        return unsafe reading { unsafe Array(UnsafeBufferPointer(start: $0, count: count)) }
     }
 
     /// The only element.
@@ -74,7 +82,11 @@ public struct Tensor: Sendable {
     /// The same elements under another shape of the same size; no copy.
     public func reshaped(to shape: Shape) -> Tensor {
         require(
-            shape.elementCount == count, "cannot reshape \(self.shape) to \(shape): sizes differ")
+            shape.elementCount == self.shape.elementCount,
+            "cannot reshape \(self.shape) to \(shape): sizes differ")
+        require(
+            layout == .rowMajor || layout == .tokenBlocked64 && shape.last == self.shape.last,
+            "cannot reshape \(self.shape) to \(shape) in its layout")
         var result = self
         result.shape = shape
         return result
@@ -82,13 +94,13 @@ public struct Tensor: Sendable {
 
     /// Whether both have the same shape and the same bits, so that NaN equals itself and +0 is not -0.
     public func isIdentical(to other: Tensor) -> Bool {
-        guard shape == other.shape else { return false }
+        guard shape == other.shape, layout == other.layout else { return false }
         let (a, b) = (span, other.span)
         for index in a.indices where a[index].bitPattern != b[index].bitPattern { return false }
         return true
     }
 
-    /// The first element that is NaN or infinite, as its index in row-major order.
+    /// The first element that is NaN or infinite, as its index in memory.
     public var firstNonFinite: Int? {
         let elements = span
         for index in elements.indices where !elements[index].isFinite { return index }
@@ -98,7 +110,7 @@ public struct Tensor: Sendable {
 
 extension Tensor: CustomStringConvertible {
     public var description: String {
-        let shown = elements.prefix(8).map { "\($0)" }.joined(separator: ", ")
+        let shown = (0..<min(count, 8)).map { "\(span[$0])" }.joined(separator: ", ")
         return "Tensor\(shape)(\(shown)\(count > 8 ? ", ..." : ""))"
     }
 }

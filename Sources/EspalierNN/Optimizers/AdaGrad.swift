@@ -43,8 +43,8 @@ public struct AdaGrad: Optimizer {
             let isFirst = state.slots["sum"]?[entry.name] == nil
             var sum =
                 isFirst
-                ? Tensor(repeating: initialSum, shape: gradient.shape)
-                : state.take("sum", entry.name, shape: gradient.shape)
+                ? Tensor(repeating: initialSum, like: gradient)
+                : state.take("sum", entry.name, like: gradient)
             entry.parameter.update {
                 Kernels.adaGrad(
                     rate: rate * own.rateFactor / (1 + Float(state.step) * rateDecay),

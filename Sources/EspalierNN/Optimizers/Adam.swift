@@ -58,10 +58,10 @@ public struct Adam: Optimizer {
                 decay: own.weightDecay ?? weightDecay,
                 step: Float(Double(rate * own.rateFactor) / correction1),
                 root: Float(correction2.squareRoot()))
-            var first = state.take("first", entry.name, shape: gradient.shape)
-            var second = state.take("second", entry.name, shape: gradient.shape)
+            var first = state.take("first", entry.name, like: gradient)
+            var second = state.take("second", entry.name, like: gradient)
             var largest: Tensor?
-            if keepsLargest { largest = state.take("largest", entry.name, shape: gradient.shape) }
+            if keepsLargest { largest = state.take("largest", entry.name, like: gradient) }
             entry.parameter.update {
                 Kernels.adam(
                     rule, gradient: gradient, value: &$0, first: &first, second: &second,

@@ -54,8 +54,8 @@ public struct AdamW: Optimizer {
                 beta1: beta1, beta2: beta2, epsilon: epsilon, step: Float(rate / correction1),
                 root: Float(correction2.squareRoot()),
                 keep: Float(1 - rate * Double(own.weightDecay ?? weightDecay)))
-            var first = state.take("first", entry.name, shape: gradient.shape)
-            var second = state.take("second", entry.name, shape: gradient.shape)
+            var first = state.take("first", entry.name, like: gradient)
+            var second = state.take("second", entry.name, like: gradient)
             entry.parameter.update {
                 Kernels.adamW(rule, gradient: gradient, value: &$0, first: &first, second: &second)
             }

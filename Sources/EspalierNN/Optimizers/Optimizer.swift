@@ -26,15 +26,18 @@ public struct OptimizerState: Sendable {
     /// No steps done.
     public init() {}
 
-    /// Takes a tensor out to change it in place; zeros where there is none yet.
-    mutating func take(_ slot: String, _ name: String, shape: Shape) -> Tensor {
-        slots[slot]?.removeValue(forKey: name) ?? Tensor.zeros(shape)
+    /// Takes a tensor out to change it in place, in the gradient's layout; zeros where there is none yet.
+    mutating func take(_ slot: String, _ name: String, like gradient: Tensor) -> Tensor {
+        guard let tensor = slots[slot]?.removeValue(forKey: name) else {
+            return Tensor.zeros(like: gradient)
+        }
+        return Kernels.converted(tensor, to: gradient.layout)
     }
 
     /// Puts a changed tensor back, +0 where masked.
     mutating func put(_ slot: String, _ name: String, _ tensor: Tensor, _ mask: Mask?) {
         var tensor = tensor
-        if let mask { Kernels.applyMask(mask.words, to: &tensor) }
+        if tensor.layout == .rowMajor, let mask { Kernels.applyMask(mask.words, to: &tensor) }
         slots[slot, default: [:]][name] = tensor
     }
 }

@@ -42,9 +42,9 @@ public struct RMSProp: Optimizer {
         for entry in parameters.entries where entry.parameter.isTrainable {
             guard let gradient = gradients[entry.parameter] else { continue }
             let own = options[entry.name] ?? ParameterOptions()
-            var square = state.take("square", entry.name, shape: gradient.shape)
+            var square = state.take("square", entry.name, like: gradient)
             var mean: Tensor?
-            if isCentred { mean = state.take("mean", entry.name, shape: gradient.shape) }
+            if isCentred { mean = state.take("mean", entry.name, like: gradient) }
             let direction = Kernels.rmsDirection(
                 smoothing: smoothing, epsilon: epsilon, decay: own.weightDecay ?? weightDecay,
                 gradient: gradient, value: entry.parameter.value, square: &square, mean: &mean)
@@ -53,7 +53,7 @@ public struct RMSProp: Optimizer {
                 rate: rate * own.rateFactor, momentum: momentum, gain: 1, decay: 0,
                 nesterov: false)
             var buffer: Tensor?
-            if momentum != 0 { buffer = state.take("momentum", entry.name, shape: gradient.shape) }
+            if momentum != 0 { buffer = state.take("momentum", entry.name, like: gradient) }
             entry.parameter.update {
                 Kernels.sgd(rule, gradient: direction, value: &$0, momentum: &buffer)
             }

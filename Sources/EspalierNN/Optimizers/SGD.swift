@@ -42,7 +42,7 @@ public struct SGD: Optimizer {
                 rate: rate * own.rateFactor, momentum: momentum, gain: isFirst ? 1 : 1 - dampening,
                 decay: own.weightDecay ?? weightDecay, nesterov: nesterov)
             var buffer: Tensor?
-            if momentum != 0 { buffer = state.take("momentum", entry.name, shape: gradient.shape) }
+            if momentum != 0 { buffer = state.take("momentum", entry.name, like: gradient) }
             entry.parameter.update {
                 Kernels.sgd(rule, gradient: gradient, value: &$0, momentum: &buffer)
             }

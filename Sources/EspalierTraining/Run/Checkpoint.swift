@@ -1,5 +1,6 @@
 package import EspalierCodec
 import EspalierInterchange
+import EspalierKernels
 import EspalierNN
 import EspalierTensors
 import Foundation
@@ -83,7 +84,10 @@ package struct Checkpoint {
         writer.metadata["recipe"] = recipe
         for slot in optimizer.slots.keys.sorted() {
             for (name, tensor) in (optimizer.slots[slot] ?? [:]).sorted(by: { $0.key < $1.key }) {
-                writer.add("\(Checkpoint.prefix)\(slot).\(name)", tensor)
+                // Whole, whatever layout it is held in.
+                writer.add(
+                    "\(Checkpoint.prefix)\(slot).\(name)",
+                    Kernels.converted(tensor, to: .rowMajor))
             }
         }
         try FileAccess.writeAtomically(writer.encoded(), to: path, observe: observe)
