@@ -43,6 +43,7 @@ public final class Tape {
         let op: Op?
         let inputs: [Int]
         var saved: Saved?
+        var segment: Segment?
     }
 
     /// Training or evaluation.
@@ -51,44 +52,33 @@ public final class Tape {
     public let precision: Precision
     /// Whether gradients can be asked for.
     public let isRecording: Bool
+    /// Whether the values inside of segments are computed again for the gradient rather than kept.
+    public let recomputes: Bool
     /// Whether the ranges of values are reported where these are quantized.
     public let observesRanges: Bool
-    private let random: RandomStream
+    let random: RandomStream
 
-    private var nodes: [Node] = []
-    private var needsGradient: [Bool] = []
-    private var shapes: [Shape] = []
-    private var layouts: [Layout] = []
+    var nodes: [Node] = []
+    var needsGradient: [Bool] = []
+    var shapes: [Shape] = []
+    var layouts: [Layout] = []
     // What was converted for one op may be read by the next.
-    private var converted: [Conversion: Tensor] = [:]
+    var converted: [Conversion: Tensor] = [:]
     // Not values: these hold their tape, and it would never be freed.
-    private var leaves: [ObjectIdentifier: (tensor: Tensor, node: Int)] = [:]
-    private var leafNodes: [(leaf: any Leaf, node: Int)] = []
+    var leaves: [ObjectIdentifier: (tensor: Tensor, node: Int)] = [:]
+    var leafNodes: [(leaf: any Leaf, node: Int)] = []
+    var rawLeaves: [ObjectIdentifier: Int] = [:]
     private var randomOps: UInt64 = 0
-    private var isConsumed = false
-    private var statistics: [BatchStatistics] = []
-    private var ranges: [ObservedRange] = []
+    var isConsumed = false
+    /// What was seen in this pass, for the trainer to fold in.
+    public internal(set) var observations = Observations()
+    /// What batch normalization saw.
+    public var batchStatistics: [Observations.BatchStatistics] { observations.statistics }
+    /// What was seen where values are quantized.
+    public var observedRanges: [Observations.ObservedRange] { observations.ranges }
     /// Whether the result of every op can be looked at afterwards.
     package var keepsValues = false
     private(set) var kept: [Tensor] = []
-
-    /// Statistics of a batch for a layer's running ones, folded in by the trainer once a step.
-    public struct BatchStatistics {
-        /// The layer's running statistics.
-        public let owner: AnyObject
-        /// Mean of each channel. [C]
-        public let mean: Tensor
-        /// Unbiased variance of each channel. [C]
-        public let variance: Tensor
-    }
-
-    /// The range of a batch where its values are quantized, folded in by the trainer once a step.
-    public struct ObservedRange {
-        /// What holds the moving range.
-        public let owner: AnyObject
-        /// Of the values before they are quantized.
-        public let range: ValueRange
-    }
 
     /// A tape for one forward pass.
     ///
@@ -96,23 +86,19 @@ public final class Tape {
     ///   - precision: What the factors of products are rounded to.
     ///   - random: The stream of this step's dropout; each op takes a child of it.
     ///   - isRecording: False for a pass whose gradients nobody asks for; it keeps nothing.
+    ///   - recomputes: Whether the values inside of segments are computed again for the gradient rather than kept.
     ///   - observesRanges: True in evaluation mode is calibration. By default only training observes.
     public init(
         mode: Mode, precision: Precision = .float, random: RandomStream = RandomStream(seed: 0),
-        isRecording: Bool = true, observesRanges: Bool? = nil
+        isRecording: Bool = true, recomputes: Bool = false, observesRanges: Bool? = nil
     ) {
         self.mode = mode
         self.precision = precision
         self.random = random
         self.isRecording = isRecording
+        self.recomputes = recomputes
         self.observesRanges = observesRanges ?? (mode == .training)
     }
-
-    /// What batch normalization saw in this pass.
-    public var batchStatistics: [BatchStatistics] { statistics }
-
-    /// What was seen in this pass where values are quantized.
-    public var observedRanges: [ObservedRange] { ranges }
 
     /// A tensor as a value without gradient.
     public func input(_ tensor: Tensor) -> Value { leaf(tensor, needsGradient: false) }
@@ -131,8 +117,7 @@ public final class Tape {
         }
         // What is recorded as a graph says what the network means: a whole weight under its mask.
         let held = mode == .training ? leaf.held : leaf.value
-        let raw = self.leaf(held, needsGradient: leaf.isTrainable)
-        if raw.node >= 0 { leafNodes.append((leaf, raw.node)) }
+        let raw = Value(stored: held, tape: self, node: rawNode(leaf, held))
         var value = raw
         if held.layout == .rowMajor, let mask = leaf.mask {
             value = apply(.mask(Op.ApplyMask(mask: mask)), raw)
@@ -146,15 +131,25 @@ public final class Tape {
         return value
     }
 
-    private func leaf(_ tensor: Tensor, needsGradient: Bool) -> Value {
+    /// The node of a parameter's raw value. A tape that does not record remembers whom it met.
+    func rawNode(_ leaf: any Leaf, _ held: Tensor) -> Int {
+        if let node = rawLeaves[ObjectIdentifier(leaf)] { return node }
+        let node = record(nil, [], nil, held, leaf.isTrainable)
+        leafNodes.append((leaf, node))
+        rawLeaves[ObjectIdentifier(leaf)] = node
+        return node
+    }
+
+    func leaf(_ tensor: Tensor, needsGradient: Bool) -> Value {
         Value(stored: tensor, tape: self, node: record(nil, [], nil, tensor, needsGradient))
     }
 
-    private func record(
-        _ op: Op?, _ inputs: [Int], _ saved: Saved?, _ result: Tensor, _ needsGradient: Bool
+    func record(
+        _ op: Op?, _ inputs: [Int], _ saved: Saved?, _ result: Tensor, _ needsGradient: Bool,
+        segment: Segment? = nil
     ) -> Int {
         guard isRecording else { return -1 }
-        nodes.append(Node(op: op, inputs: inputs, saved: saved))
+        nodes.append(Node(op: op, inputs: inputs, saved: saved, segment: segment))
         shapes.append(result.shape)
         layouts.append(result.layout)
         self.needsGradient.append(needsGradient)
@@ -172,10 +167,6 @@ public final class Tape {
         defer { randomOps += 1 }
         return random.child(randomOps)
     }
-
-    func report(_ moments: BatchStatistics) { statistics.append(moments) }
-
-    func report(_ range: ObservedRange) { ranges.append(range) }
 
     /// Runs an op and records it.
     ///
@@ -223,75 +214,11 @@ public final class Tape {
         }
     }
 
-    private struct Conversion: Hashable {
+    struct Conversion: Hashable {
         let node: Int
         let layout: Layout
 
         func hash(into hasher: inout Hasher) { hasher.combine(node) }
-    }
-
-    /// The gradients of a scalar for every trainable parameter that it depends on.
-    ///
-    /// The tape is consumed: nothing can be recorded on it afterwards.
-    ///
-    /// - Precondition: `loss` has one element and is on this tape, which records.
-    public func gradients(of loss: Value) -> Gradients {
-        let all = backward(
-            from: loss, upstream: Tensor(repeating: 1, shape: loss.shape), keeping: [])
-        require(loss.tensor.count == 1, "gradients of a value of shape \(loss.shape)")
-        return all.parameters
-    }
-
-    /// The gradients for `values` as well, given the gradient of some result.
-    package func gradients(
-        of result: Value, upstream: Tensor, for values: [Value]
-    ) -> (parameters: Gradients, values: [Tensor]) {
-        backward(from: result, upstream: upstream, keeping: values)
-    }
-
-    private func backward(
-        from result: Value, upstream: Tensor, keeping values: [Value]
-    ) -> (parameters: Gradients, values: [Tensor]) {
-        require(isRecording && result.tape === self, "this tape did not record the value")
-        require(!isConsumed, "gradients(of:) has already consumed this tape")
-        require(upstream.shape == result.shape, "upstream \(upstream.shape) of \(result.shape)")
-        isConsumed = true
-        leaves = [:]
-        converted = [:]
-        var pending = [Tensor?](repeating: nil, count: nodes.count)
-        pending[result.node] = upstream
-        for index in stride(from: result.node, through: 0, by: -1) {
-            guard let op = nodes[index].op, let saved = nodes[index].saved,
-                let arrived = pending[index]
-            else { continue }
-            let gradient = Kernels.converted(arrived, to: layouts[index])
-            pending[index] = values.contains { $0.node == index } ? gradient : nil
-            nodes[index].saved = nil
-            for (input, part) in zip(nodes[index].inputs, op.rule.gradients(gradient, saved)) {
-                guard let part, needsGradient[input] else { continue }
-                pending[input] = pending[input].map { sum($0, part, layouts[input]) } ?? part
-            }
-        }
-        var gradients = Gradients()
-        for (leaf, node) in leafNodes {
-            if let gradient = pending[node] {
-                gradients[leaf] = Kernels.converted(gradient, to: layouts[node])
-            }
-        }
-        let kept = values.map { value in
-            pending[value.node].map { Kernels.converted($0, to: .rowMajor) }
-                ?? Tensor.zeros(value.shape)
-        }
-        nodes = []
-        leafNodes = []
-        return (gradients, kept)
-    }
-
-    // Parts in one layout are added as they are: several ops may have read one conversion of a value.
-    private func sum(_ a: Tensor, _ b: Tensor, _ layout: Layout) -> Tensor {
-        if a.layout == b.layout { return Kernels.add(a, b) }
-        return Kernels.add(
-            Kernels.converted(a, to: layout), Kernels.converted(b, to: layout))
     }
 }
 
@@ -308,19 +235,4 @@ public struct Value {
 
     /// The extents.
     public var shape: Shape { stored.shape }
-}
-
-/// The result of a backward pass: a value, indexed by parameter, never stored on parameters.
-public struct Gradients {
-    private var byLeaf: [ObjectIdentifier: Tensor] = [:]
-
-    /// No gradients.
-    public init() {}
-
-    /// The gradient for a parameter, of its shape and in the layout that it is held in; nil where the loss does not
-    /// depend on it.
-    public subscript(leaf: any Leaf) -> Tensor? {
-        get { byLeaf[ObjectIdentifier(leaf)] }
-        set { byLeaf[ObjectIdentifier(leaf)] = newValue }
-    }
 }

@@ -26,7 +26,8 @@ extension Value {
     ) -> Value {
         let own = tape.observesRanges || !moving.isValid ? tensor.range : moving
         if tape.observesRanges, own.isValid {
-            tape.report(Tape.ObservedRange(owner: owner, range: own))
+            tape.observations.ranges.append(
+                Observations.ObservedRange(owner: owner, range: own))
         }
         let range = moving.isValid && own.isValid ? moving : own
         return QuantizationParameters(scheme, covering: range).map { fakeQuantized($0) } ?? self
@@ -69,8 +70,8 @@ extension Value {
         let operands = [self] + [weight, bias].compactMap(\.self)
         let (value, moments) = tape.apply(.batchNorm(op), operands)
         if let moments {
-            tape.report(
-                Tape.BatchStatistics(
+            tape.observations.statistics.append(
+                Observations.BatchStatistics(
                     owner: owner, mean: moments.mean, variance: moments.variance))
         }
         return value

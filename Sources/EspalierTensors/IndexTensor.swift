@@ -21,4 +21,12 @@ public struct IndexTensor: Sendable, Hashable {
 
     /// The number of elements.
     public var count: Int { elements.count }
+
+    /// Some entries of the first axis, side by side.
+    public func rows(_ range: Range<Int>) -> IndexTensor {
+        let size = shape.dropFirst().reduce(1, *)
+        return IndexTensor(
+            Array(elements[range.lowerBound * size..<range.upperBound * size]),
+            shape: Shape([range.count] + shape.dropFirst()))
+    }
 }

@@ -19,6 +19,18 @@ extension Tensor {
         return target == shape ? self : strided(target, strides: strides)
     }
 
+    /// Some entries of the first axis, side by side; no copy where these are all.
+    public func rows(_ range: Range<Int>) -> Tensor {
+        if range == 0..<shape[0] { return self }
+        let size = shape.dropFirst().reduce(1, *)
+        return unsafe Tensor(Shape([range.count] + shape.dropFirst())) { result in
+            unsafe reading {
+                unsafe result.update(
+                    from: $0 + range.lowerBound * size, count: range.count * size)
+            }
+        }
+    }
+
     /// A copy whose element at `index` is the one at offset + sum of index * strides.
     package func strided(_ target: Shape, strides: [Int], offset: Int = 0) -> Tensor {
         unsafe Tensor(target) { result in

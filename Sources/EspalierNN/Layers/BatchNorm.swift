@@ -82,7 +82,7 @@ public final class RunningMoments: Module {
     /// Folds what a tape's forward saw into the running statistics that it belongs to, but for those whose `mean` is
     /// among the buffers to keep.
     public static func fold(
-        _ statistics: [Tape.BatchStatistics], keeping frozen: Set<ObjectIdentifier> = []
+        _ statistics: [Observations.BatchStatistics], keeping frozen: Set<ObjectIdentifier> = []
     ) {
         for batch in statistics {
             guard let moments = batch.owner as? RunningMoments,

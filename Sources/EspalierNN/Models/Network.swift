@@ -92,16 +92,31 @@ public struct Network: Layer {
     }
 
     public func callAsFunction(_ x: Value) -> Value {
-        var x = x
-        for (_, step) in body {
-            switch step {
-            case .layer(let layer): x = layer(x)
-            case .relu: x = x.relu()
-            case .dropout(let probability): x = x.dropout(probability)
-            case .flatten: x = x.flattened()
+        head(segments.reduce(x) { x, part in x.tape.segment([x]) { run(part, on: $0[0]) } })
+    }
+
+    private func run(_ part: Range<Int>, on x: Value) -> Value {
+        body[part].reduce(x) { x, entry in
+            switch entry.step {
+            case .layer(let layer): layer(x)
+            case .relu: x.relu()
+            case .dropout(let probability): x.dropout(probability)
+            case .flatten: x.flattened()
             }
         }
-        return head(x)
+    }
+
+    /// What a tape that recomputes computes again at once: a layer with parameters and what follows it up to the next.
+    private var segments: [Range<Int>] {
+        let starts =
+            [0]
+            + body.indices.dropFirst().filter {
+                if case .layer(let layer) = body[$0].step {
+                    return layer is Linear || layer is Convolution2D
+                }
+                return false
+            }
+        return zip(starts, starts.dropFirst() + [body.count]).map { $0..<$1 }
     }
 
     public func visit(_ visitor: inout some ModuleVisitor) {

@@ -53,7 +53,7 @@ public final class QuantizationSite: Layer {
     /// Folds what a tape's forward saw into the sites that it belongs to, but for those whose `range` is among the
     /// buffers to keep.
     public static func fold(
-        _ ranges: [Tape.ObservedRange], keeping frozen: Set<ObjectIdentifier> = []
+        _ ranges: [Observations.ObservedRange], keeping frozen: Set<ObjectIdentifier> = []
     ) {
         for observed in ranges {
             guard let site = observed.owner as? QuantizationSite,

@@ -1,4 +1,5 @@
 public import EspalierData
+public import EspalierEngine
 public import EspalierNN
 
 /// A run: what is trained on what, stage after stage. Read from YAML by `Recipe.init(text:...)`.
@@ -62,6 +63,12 @@ public struct Recipe: Sendable {
         public var epochs: Int
         /// Examples in a step.
         public var batch: Int
+        /// The parts that a step's examples are computed in, one after another; their gradients are added.
+        public var microBatches: Int
+        /// What the factors of products are rounded to.
+        public var precision: Precision
+        /// Whether the layers' values are computed again for the gradient rather than kept.
+        public var recomputes: Bool
         /// The update rule.
         public var optimizer: OptimizerChoice
         /// How the rate changes.

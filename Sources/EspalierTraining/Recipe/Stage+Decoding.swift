@@ -1,3 +1,4 @@
+import EspalierEngine
 import EspalierNN
 
 extension Recipe.Stage {
@@ -28,6 +29,14 @@ extension Recipe.Stage {
         epochs =
             fields.require("epochs").flatMap { _ in fields.int("epochs", in: 1...1_000_000) } ?? 1
         batch = fields.int("batch", in: 1...1_000_000) ?? 64
+        microBatches = fields.int("micro_batches", in: 1...1_000_000) ?? 1
+        if microBatches > batch {
+            problems.add(
+                "\(label) cannot cut a batch of \(batch) into \(microBatches) parts",
+                at: fields.node("micro_batches")?.position ?? node.position)
+        }
+        precision = fields.choice("precision", Precision.self) ?? .float
+        recomputes = fields.bool("recompute") ?? false
         optimizer =
             fields.node("optimizer").flatMap { Recipe.OptimizerChoice($0, problems) }
             ?? .adamW(

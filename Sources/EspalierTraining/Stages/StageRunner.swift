@@ -126,14 +126,27 @@ package final class StageRunner {
         let stream = random.child("step").child(UInt64(state.step))
         let (images, classes) = data.train.batch(
             indices, augmentation: data.augmentation, random: stream.child("augment"))
-        let tape = Tape(mode: .training, random: stream.child("tape"))
-        let logits = trainee.network(tape.input(images))
-        let loss = self.loss(logits, classes, images)
-        let value = Double(loss.tensor.scalar)
-        guard value.isFinite else { throw diverged("the loss is \(value)") }
-        RunningMoments.fold(tape.batchStatistics, keeping: trainee.frozenBuffers)
-        QuantizationSite.fold(tape.observedRanges, keeping: trainee.frozenBuffers)
-        var gradients = tape.gradients(of: loss)
+        var gradients = Gradients()
+        var (value, seen) = (0.0, [(share: Float, Observations)]())
+        for (index, part) in parts(of: indices.count).enumerated() {
+            let share = Float(part.count) / Float(indices.count)
+            let random = stream.child("tape")
+            let tape = Tape(
+                mode: .training, precision: stage.precision,
+                random: stage.microBatches == 1 ? random : random.child(UInt64(index)),
+                recomputes: stage.recomputes)
+            let examples = images.rows(part)
+            let logits = trainee.network(tape.input(examples))
+            let loss = self.loss(logits, classes.rows(part), examples)
+            let own = Double(loss.tensor.scalar)
+            guard own.isFinite else { throw diverged("the loss is \(own)") }
+            value += own * Double(share)
+            seen.append((share, tape.observations))
+            tape.addGradients(of: loss, times: share, to: &gradients)
+        }
+        let observations = Observations(combining: seen)
+        RunningMoments.fold(observations.statistics, keeping: trainee.frozenBuffers)
+        QuantizationSite.fold(observations.ranges, keeping: trainee.frozenBuffers)
         stage.clipping?.apply(to: &gradients, of: parameters)
         let rate = Double(stage.optimizer.rate) * schedule.factor(at: state.step)
         if let momentum = schedule.momentum(at: state.step) {
@@ -154,6 +167,12 @@ package final class StageRunner {
                     loss: state.lossSum / Double(state.examples),
                     sparsity: trainee.sparsity.share,
                     examples: indices.count)))
+    }
+
+    /// The micro-batches of a batch, as even as they can be.
+    private func parts(of count: Int) -> [Range<Int>] {
+        let parts = min(stage.microBatches, count)
+        return (0..<parts).map { $0 * count / parts..<($0 + 1) * count / parts }
     }
 
     /// taskWeight * cross-entropy + weight * T² KL(teacher || student)
