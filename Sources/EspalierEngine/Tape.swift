@@ -68,7 +68,7 @@ public final class Tape {
     var leaves: [ObjectIdentifier: (tensor: Tensor, node: Int)] = [:]
     var leafNodes: [(leaf: any Leaf, node: Int)] = []
     var rawLeaves: [ObjectIdentifier: Int] = [:]
-    private var randomOps: UInt64 = 0
+    var randomOps: UInt64 = 0
     var isConsumed = false
     /// What was seen in this pass, for the trainer to fold in.
     public internal(set) var observations = Observations()

@@ -42,7 +42,7 @@ package final class BufferPool: Sendable {
 
     package func resetPeak() { state.withLock { $0.statistics.peak = $0.statistics.live } }
 
-    private static let classCount = 4 * 48
+    static let classCount = 4 * 48
 
     /// The smallest class whose blocks hold `bytes`.
     package static func sizeClass(forBytes bytes: Int) -> Int {
@@ -78,12 +78,20 @@ package final class BufferPool: Sendable {
         }
         if let block = unsafe UnsafeMutableRawPointer(bitPattern: reused) { return unsafe block }
         var block: UnsafeMutableRawPointer?
-        let status = unsafe posix_memalign(&block, 64, bytes)
+        // A large block lies on large pages where the system has them: a table of 4 KiB pages does not fit what the CPU
+        // keeps of it.
+        let alignment = bytes >= BufferPool.hugePage ? BufferPool.hugePage : 64
+        let status = unsafe posix_memalign(&block, alignment, bytes)
         guard status == 0, let block = unsafe block else {
             fatalError("out of memory: \(bytes) bytes for a tensor, \(statistics.live) in use")
         }
+        #if canImport(Glibc)
+            if alignment > 64 { unsafe madvise(block, bytes, MADV_HUGEPAGE) }
+        #endif
         return unsafe block
     }
+
+    private static let hugePage = 2 << 20
 
     func free(_ block: UnsafeMutableRawPointer, sizeClass: Int) {
         let address = UInt(bitPattern: block)

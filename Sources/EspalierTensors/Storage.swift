@@ -5,16 +5,26 @@
     // Sendable because a block is only written while it has a single owner.
     fileprivate let base: UnsafeMutablePointer<Float>
     private let sizeClass: Int
+    private let isRehearsed: Bool
 
     /// Room for `count` floats, not initialised.
     init(count: Int) {
         sizeClass = BufferPool.sizeClass(forBytes: count * MemoryLayout<Float>.stride)
-        let block = unsafe BufferPool.shared.allocate(sizeClass: sizeClass)
+        let rehearsal = Rehearsal.current
+        isRehearsed = rehearsal != nil
+        let block =
+            unsafe rehearsal?.allocate(sizeClass: sizeClass)
+            ?? BufferPool.shared.allocate(sizeClass: sizeClass)
         unsafe base = block.bindMemory(to: Float.self, capacity: max(count, 1))
     }
 
     deinit {
-        unsafe BufferPool.shared.free(UnsafeMutableRawPointer(base), sizeClass: sizeClass)
+        let block = unsafe UnsafeMutableRawPointer(base)
+        if isRehearsed {
+            unsafe Rehearsal.release(block, sizeClass: sizeClass)
+        } else {
+            unsafe BufferPool.shared.free(block, sizeClass: sizeClass)
+        }
     }
 }
 

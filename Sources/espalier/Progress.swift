@@ -57,6 +57,7 @@ final class Progress {
         if stage.devExamples > 0 { text += ", \(stage.devExamples) for selection" }
         text += ", \(stage.epochs) epochs of \(stage.steps / max(stage.epochs, 1)) steps"
         if let teacher = stage.teacher { text += ", taught by \(teacher)" }
+        text += ", \(max(stage.stepBytes >> 20, 1)) MiB of tensors in a step"
         return step > 0 ? text + ", going on after step \(step)" : text
     }
 

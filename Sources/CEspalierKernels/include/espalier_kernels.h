@@ -182,6 +182,9 @@ static inline const char *_Nullable esp_kernel_name(size_t index) { return esp_k
 // The CPUs that this process may use, 0 where the system does not say.
 int esp_allowed_cpus(void);
 
+// A word of this thread's own: what a rehearsal of its memory is, 0 where there is none.
+uintptr_t *_Nonnull esp_rehearsal(void);
+
 // Tells the CPU that this thread is waiting in a loop.
 static inline void esp_pause(void) {
 #if defined(__x86_64__)

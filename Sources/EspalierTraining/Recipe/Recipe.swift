@@ -117,6 +117,14 @@ public struct Recipe: Sendable {
             }
         }
 
+        /// Numbers that it remembers for each that it trains.
+        var slots: Int {
+            switch self {
+            case .sgd(_, let momentum, _, _): momentum == 0 ? 0 : 1
+            case .adamW: 2
+            }
+        }
+
         /// Weight decay.
         public var decay: Decay {
             switch self {

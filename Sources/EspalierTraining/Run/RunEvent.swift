@@ -54,6 +54,8 @@ public struct StageSummary: Sendable, Encodable {
     public var epochs: Int
     /// Optimizer steps of all passes.
     public var steps: Int
+    /// Bytes of tensors that a step takes at most, as predicted before the first.
+    public var stepBytes: Int
     /// What it starts from.
     public var startFrom: String?
     /// What teaches it.

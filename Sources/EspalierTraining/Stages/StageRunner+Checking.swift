@@ -61,13 +61,14 @@ extension StageRunner {
         try problems.throwIfAny()
     }
 
-    func summary(_ start: StageStart?) -> StageSummary {
+    func summary(_ start: StageStart?) throws -> StageSummary {
         StageSummary(
             stage: stage.name.value,
             parameters: parameters.entries.reduce(0) { $0 + $1.parameter.shape.elementCount },
             prunable: trainee.sparsity.total,
             examples: data.train.count, devExamples: data.dev?.count ?? 0, epochs: stage.epochs,
-            steps: time.steps, startFrom: stage.startFrom?.value.lastPathComponent,
+            steps: time.steps, stepBytes: try stepMemory(),
+            startFrom: stage.startFrom?.value.lastPathComponent,
             teacher: stage.distillation?.teacher.value.lastPathComponent, taken: start?.taken ?? [],
             new: start?.new ?? [], unused: start?.unused ?? [])
     }

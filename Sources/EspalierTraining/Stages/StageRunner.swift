@@ -83,7 +83,7 @@ package final class StageRunner {
             try checkResumed(checkpoint)
         }
         try check()
-        let summary = summary(start)
+        let summary = try summary(start)
         if checkpoint == nil { try context.log.append(summary) }
         context.observe(.stageBegan(summary, step: state.step))
     }
@@ -126,25 +126,8 @@ package final class StageRunner {
         let stream = random.child("step").child(UInt64(state.step))
         let (images, classes) = data.train.batch(
             indices, augmentation: data.augmentation, random: stream.child("augment"))
-        var gradients = Gradients()
-        var (value, seen) = (0.0, [(share: Float, Observations)]())
-        for (index, part) in parts(of: indices.count).enumerated() {
-            let share = Float(part.count) / Float(indices.count)
-            let random = stream.child("tape")
-            let tape = Tape(
-                mode: .training, precision: stage.precision,
-                random: stage.microBatches == 1 ? random : random.child(UInt64(index)),
-                recomputes: stage.recomputes)
-            let examples = images.rows(part)
-            let logits = trainee.network(tape.input(examples))
-            let loss = self.loss(logits, classes.rows(part), examples)
-            let own = Double(loss.tensor.scalar)
-            guard own.isFinite else { throw diverged("the loss is \(own)") }
-            value += own * Double(share)
-            seen.append((share, tape.observations))
-            tape.addGradients(of: loss, times: share, to: &gradients)
-        }
-        let observations = Observations(combining: seen)
+        var (gradients, value, observations) = try forwardAndBackward(
+            images, classes, random: stream.child("tape"))
         RunningMoments.fold(observations.statistics, keeping: trainee.frozenBuffers)
         QuantizationSite.fold(observations.ranges, keeping: trainee.frozenBuffers)
         stage.clipping?.apply(to: &gradients, of: parameters)
@@ -167,22 +150,6 @@ package final class StageRunner {
                     loss: state.lossSum / Double(state.examples),
                     sparsity: trainee.sparsity.share,
                     examples: indices.count)))
-    }
-
-    /// The micro-batches of a batch, as even as they can be.
-    private func parts(of count: Int) -> [Range<Int>] {
-        let parts = min(stage.microBatches, count)
-        return (0..<parts).map { $0 * count / parts..<($0 + 1) * count / parts }
-    }
-
-    /// taskWeight * cross-entropy + weight * T² KL(teacher || student)
-    private func loss(_ logits: Value, _ classes: IndexTensor, _ images: Tensor) -> Value {
-        let task = logits.crossEntropy(classes, smoothing: stage.smoothing)
-        guard let distillation = stage.distillation, let teacher else { return task }
-        let view = Tape(mode: .evaluation, isRecording: false)
-        let taught = logits.distillation(
-            from: teacher.network(view.input(images)).tensor, temperature: distillation.temperature)
-        return task.scaled(by: distillation.taskWeight) + taught.scaled(by: distillation.weight)
     }
 
     private func endEpoch() throws {
