@@ -53,9 +53,9 @@ public final class Tape {
     public let observesRanges: Bool
     private let random: RandomStream
 
-    private var nodes: [Node] = []
+    private(set) var nodes: [Node] = []
     private var needsGradient: [Bool] = []
-    private var shapes: [Shape] = []
+    private(set) var shapes: [Shape] = []
     // Not values: these hold their tape, and it would never be freed.
     private var leaves: [ObjectIdentifier: (tensor: Tensor, node: Int)] = [:]
     private var leafNodes: [(leaf: any Leaf, node: Int)] = []
