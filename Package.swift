@@ -93,8 +93,9 @@ let package = Package(
         .executableTarget(
             name: "espalier-bench",
             dependencies: [
-                "EspalierTraining", "EspalierEngine", "EspalierNN", "EspalierKernels",
-                "EspalierTensors", "CEspalierKernels", "COpenBLAS", argumentParser,
+                "EspalierTraining", "EspalierInterchange", "EspalierEngine", "EspalierNN",
+                "EspalierKernels", "EspalierTensors", "CEspalierKernels", "COpenBLAS",
+                argumentParser,
             ],
             swiftSettings: settings),
         library(
@@ -124,7 +125,7 @@ let package = Package(
             "EspalierEngineTests",
             [
                 "EspalierEngine", "EspalierGraph", "EspalierNN", "EspalierTensors",
-                "EspalierKernels",
+                "EspalierKernels", "EspalierInterchange",
             ]),
         tests(
             "EspalierNNTests",

@@ -7,10 +7,11 @@ extension Value {
     ///
     /// Vaswani et al., "Attention is all you need", NeurIPS 2017. `keyMask` is 1 for keys that count, else 0, and can be
     /// broadcast to the probabilities; `isCausal` keeps key j for query i where j <= i. A query that may look at no key
-    /// has NaN. The scale is 1 / sqrt(D) unless given.
+    /// has NaN. The scale is 1 / sqrt(D) unless given. In training mode values are met with probabilities of which
+    /// `dropout` are dropped; those returned are whole.
     public func attention(
         keys: Value, values: Value, keyMask: Tensor? = nil, isCausal: Bool = false,
-        scale: Float? = nil
+        scale: Float? = nil, dropout: Float = 0
     ) -> (result: Value, probabilities: Value) {
         require(
             shape.rank >= 2 && keys.shape.rank == shape.rank && values.shape.rank == shape.rank
@@ -35,7 +36,7 @@ extension Value {
                 with: -.infinity, where: tape.input(Tensor(hidden, shape: [queries, count])))
         }
         let probabilities = scores.softmax()
-        return (probabilities.matMul(values), probabilities)
+        return (probabilities.dropout(dropout).matMul(values), probabilities)
     }
 
     /// The last axis as heads of equal size. [B, L, E] -> [B, heads, L, E / heads]

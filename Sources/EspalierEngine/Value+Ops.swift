@@ -113,9 +113,13 @@ extension Value {
         tape.apply(.crossEntropy(attributes), self)
     }
 
-    /// Mean cross-entropy of these logits against classes. [..., C] -> []
-    public func crossEntropy(_ classes: IndexTensor, smoothing: Float = 0) -> Value {
-        crossEntropy(Op.CrossEntropy(target: .classes(classes), smoothing: smoothing))
+    /// Mean cross-entropy of these logits against classes; rows of the ignored class do not count. [..., C] -> []
+    public func crossEntropy(
+        _ classes: IndexTensor, smoothing: Float = 0, ignoredClass: Int32? = nil
+    ) -> Value {
+        crossEntropy(
+            Op.CrossEntropy(
+                target: .classes(classes), smoothing: smoothing, ignoredClass: ignoredClass))
     }
 
     /// T² KL(teacher || student) of these student logits, mean over rows. [..., C] -> []

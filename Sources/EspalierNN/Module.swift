@@ -1,4 +1,5 @@
 public import EspalierEngine
+public import EspalierTensors
 
 /// A part of a model: a struct of `let` parameters and sublayers.
 public protocol Module: Sendable {
@@ -36,6 +37,9 @@ public struct ParameterSet: Sendable {
     public private(set) var entries: [Entry] = []
     /// The buffers in order.
     public private(set) var buffers: [(name: String, buffer: Buffer)] = []
+    /// Further names of parameters that were met again, such as tied weights, with the name that they have here.
+    public private(set) var aliases: [String: String] = [:]
+    private var firstNames: [ObjectIdentifier: String] = [:]
 
     /// The parameters and buffers of a module.
     public init(_ module: some Module) {
@@ -46,12 +50,48 @@ public struct ParameterSet: Sendable {
 
     /// A set of parameters without a module.
     public init(_ entries: [(name: String, parameter: Parameter)]) {
-        self.entries = entries.map { Entry(name: $0.name, parameter: $0.parameter) }
+        for entry in entries { add(entry.name, entry.parameter) }
     }
 
-    /// The parameter of that name.
+    // A parameter is one, however many names it has: an optimizer must meet it once.
+    private mutating func add(_ name: String, _ parameter: Parameter) {
+        if let first = firstNames.updateValue(name, forKey: ObjectIdentifier(parameter)) {
+            firstNames[ObjectIdentifier(parameter)] = first
+            aliases[name] = first
+        } else {
+            entries.append(Entry(name: name, parameter: parameter))
+        }
+    }
+
+    /// The parameter of that name, be it a further one.
     public subscript(name: String) -> Parameter? {
-        entries.first { $0.name == name }?.parameter
+        let name = aliases[name] ?? name
+        return entries.first { $0.name == name }?.parameter
+    }
+
+    /// Gives each parameter the tensor of its name, or of a further one.
+    ///
+    /// - Returns: The names for which there is no tensor; these parameters stay as they are.
+    /// - Throws: What `tensor` throws, and `ParameterError` where a shape is another; some have been assigned then.
+    @discardableResult
+    public func assign(_ tensor: (String) throws -> Tensor?) throws -> [String] {
+        var missing: [String] = []
+        for entry in entries {
+            var found = try tensor(entry.name)
+            for (name, first) in aliases where found == nil && first == entry.name {
+                found = try tensor(name)
+            }
+            guard let value = found else {
+                missing.append(entry.name)
+                continue
+            }
+            guard value.shape == entry.parameter.shape else {
+                throw ParameterError(
+                    "'\(entry.name)' has shape \(entry.parameter.shape), not \(value.shape)")
+            }
+            entry.parameter.assign(value)
+        }
+        return missing
     }
 
     private struct Walker: ModuleVisitor {
@@ -59,7 +99,7 @@ public struct ParameterSet: Sendable {
         var prefix: String
 
         mutating func visit(_ name: String, _ parameter: Parameter) {
-            found.entries.append(Entry(name: prefix + name, parameter: parameter))
+            found.add(prefix + name, parameter)
         }
 
         mutating func visit(_ name: String, _ buffer: Buffer) {
@@ -72,4 +112,11 @@ public struct ParameterSet: Sendable {
             found = inner.found
         }
     }
+}
+
+/// A tensor that is not what a parameter needs.
+public struct ParameterError: Error, CustomStringConvertible {
+    public let description: String
+
+    init(_ description: String) { self.description = description }
 }

@@ -32,9 +32,21 @@ struct Bench: ParsableCommand {
     )
     var turns: String?
 
+    @Option(help: "With --turns: a file with weights and a batch.")
+    var state: String?
+
+    @Option(help: "With --turns: what the factors of products are rounded to: float or bf16.")
+    var precision: String = "float"
+
     func run() throws {
         if let threads { Machine.threads = threads }
-        if let turns { return try TrainingTurns.run(turns) }
+        if let turns {
+            guard let state, let precision = Precision(rawValue: precision) else {
+                throw ValidationError("--turns needs --state, and --precision float or bf16")
+            }
+            var training = try TrainingTurns(turns, state: state, precision: precision)
+            return try training.run()
+        }
         if tune { return print(try CostCases.tuned()) }
         let meter = Meter(seconds: seconds)
         let cases =

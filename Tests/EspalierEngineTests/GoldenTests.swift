@@ -17,6 +17,7 @@ import Testing
             .merging(goldenShapeBodies) { first, _ in first }
             .merging(goldenLossBodies) { first, _ in first }
             .merging(goldenLayerBodies) { first, _ in first }
+            .merging(goldenModelBodies) { first, _ in first }
         var total = GoldenRunner.Report()
         for folder in GoldenRunner.folders(package: Fixtures.packageRoot) {
             let report = try GoldenRunner.run(folder, bodies)

@@ -58,6 +58,19 @@ import Testing
         expectComplete(BatchNorm(channels: 4), parameters: 2, buffers: 2)
         expectComplete(BatchNorm(channels: 4).running, parameters: 0, buffers: 2)
         expectComplete(MaxPool2D(kernel: 2), parameters: 0, buffers: 0)
+        expectComplete(Embedding(count: 3, size: 2, random: random), parameters: 1, buffers: 0)
+        expectComplete(LayerNorm(size: 3), parameters: 2, buffers: 0)
+        let bert = BertConfiguration(
+            vocabulary: 10, hidden: 6, layers: 2, heads: 3, intermediate: 8, positions: 5)
+        expectComplete(try Bert(bert, random: random), parameters: 5 + 2 * 16 + 2, buffers: 0)
+        expectComplete(
+            try BertClassifier(bert, classes: 3, random: random), parameters: 5 + 2 * 16 + 4,
+            buffers: 0)
+        expectComplete(
+            try BertMaskedLM(bert, random: random), parameters: 5 + 2 * 16 + 5, buffers: 0)
+        let gpt = GPTConfiguration(vocabulary: 10, hidden: 6, layers: 2, heads: 3, positions: 5)
+        expectComplete(
+            try GPTLanguageModel(gpt, random: random), parameters: 2 + 2 * 12 + 2, buffers: 0)
         expectComplete(
             try Network(
                 .convnet(channels: [4, 6], hidden: 5, dropout: 0.1), input: [8, 8, 3], classes: 10,

@@ -28,11 +28,13 @@ public struct Linear: Layer {
 }
 
 /// How a weight begins.
-public enum Initializer: Sendable {
+public enum Initializer: Sendable, Hashable {
     /// Normal with variance 2 / fan-in, for layers before a ReLU (He et al., ICCV 2015).
     case heNormal
     /// Uniform within ±1 / sqrt(fan-in), for a last layer.
     case uniform
+    /// Normal with a deviation of its own, whatever the fan-in, as in transformers.
+    case normal(deviation: Float)
 
     /// A tensor for a weight whose outputs each sum `fanIn` products.
     public func tensor(_ shape: Shape, fanIn: Int, random: RandomStream) -> Tensor {
@@ -45,6 +47,8 @@ public enum Initializer: Sendable {
         case .uniform:
             let bound = 1 / fanIn.squareRoot()
             return Tensor(random.uniform(count).map { (2 * $0 - 1) * bound }, shape: shape)
+        case .normal(let deviation):
+            return Tensor(random.normal(count).map { $0 * deviation }, shape: shape)
         }
     }
 }

@@ -16,17 +16,20 @@ public struct MultiHeadAttention: Module {
     public let output: Linear
     /// They share the size.
     public let heads: Int
+    /// Of the probabilities.
+    public let dropout: Float
 
     /// A layer with weights drawn from `random`; `memorySize` is that of what is attended to, where it differs.
     ///
     /// - Precondition: the heads divide the size.
     public init(
-        size: Int, heads: Int, memorySize: Int? = nil, bias: Bool = true, random: RandomStream
+        size: Int, heads: Int, memorySize: Int? = nil, bias: Bool = true, dropout: Float = 0,
+        initializer: Initializer = .uniform, random: RandomStream
     ) {
         precondition(heads > 0 && size % heads == 0, "\(heads) heads of \(size)")
         func linear(_ inputs: Int, _ name: String) -> Linear {
             Linear(
-                inputs: inputs, outputs: size, bias: bias, initializer: .uniform,
+                inputs: inputs, outputs: size, bias: bias, initializer: initializer,
                 random: random.child(name))
         }
         query = linear(size, "query")
@@ -34,6 +37,7 @@ public struct MultiHeadAttention: Module {
         value = linear(memorySize ?? size, "value")
         output = linear(size, "output")
         self.heads = heads
+        self.dropout = dropout
     }
 
     /// x attends to itself, or to a memory. [B, Lq, size], [B, Lk, memorySize] -> [B, Lq, size]
@@ -44,11 +48,22 @@ public struct MultiHeadAttention: Module {
         _ x: Value, to memory: Value? = nil, keyMask: Tensor? = nil, isCausal: Bool = false
     ) -> (result: Value, probabilities: Value) {
         let memory = memory ?? x
+        let (joined, probabilities) = MultiHeadAttention.attend(
+            queries: query(x), keys: key(memory), values: value(memory), heads: heads,
+            keyMask: keyMask, isCausal: isCausal, dropout: dropout)
+        return (output(joined), probabilities)
+    }
+
+    /// What the heads find, side by side. [B, Lq, size], [B, Lk, size], [B, Lk, size] -> [B, Lq, size]
+    static func attend(
+        queries: Value, keys: Value, values: Value, heads: Int, keyMask: Tensor?, isCausal: Bool,
+        dropout: Float
+    ) -> (joined: Value, probabilities: Value) {
         let mask = keyMask.map { $0.reshaped(to: [$0.shape[0], 1, 1, $0.shape[1]]) }
-        let (joined, probabilities) = query(x).splitHeads(heads).attention(
-            keys: key(memory).splitHeads(heads), values: value(memory).splitHeads(heads),
-            keyMask: mask, isCausal: isCausal)
-        return (output(joined.joinedHeads()), probabilities)
+        let (result, probabilities) = queries.splitHeads(heads).attention(
+            keys: keys.splitHeads(heads), values: values.splitHeads(heads), keyMask: mask,
+            isCausal: isCausal, dropout: dropout)
+        return (result.joinedHeads(), probabilities)
     }
 
     public func visit(_ visitor: inout some ModuleVisitor) {

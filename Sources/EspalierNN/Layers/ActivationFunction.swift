@@ -1,0 +1,28 @@
+public import EspalierEngine
+
+/// What stands between two linear layers, under the names that transformers' configurations have.
+public enum ActivationFunction: String, Sendable, Hashable, Codable, CaseIterable {
+    case relu, tanh, silu
+    /// x Φ(x)
+    case gelu
+    /// The same with tanh for erf.
+    case geluTanh = "gelu_new"
+
+    /// The function of each element.
+    public func callAsFunction(_ x: Value) -> Value {
+        switch self {
+        case .relu: x.relu()
+        case .tanh: x.tanh()
+        case .silu: x.silu()
+        case .gelu: x.gelu()
+        case .geluTanh: x.gelu(approximately: true)
+        }
+    }
+}
+
+extension Linear {
+    /// An activation of the layer's outputs. [..., inputs] -> [..., outputs]
+    public func callAsFunction(_ x: Value, _ activation: ActivationFunction) -> Value {
+        activation(self(x))
+    }
+}

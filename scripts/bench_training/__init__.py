@@ -1,0 +1,1 @@
+"""Training steps of Espalier and PyTorch by turns; scripts/bench-training calls it."""
