@@ -45,7 +45,8 @@ let package = Package(
             exclude: [
                 "copies.inc", "elements.inc", "elements_scalar.inc", "int8.inc", "int8_avx2.inc",
                 "int8_blocks.inc", "int8_scalar.inc", "layers.inc", "quantize.inc", "rows.inc",
-                "table.inc", "vector.inc", "words.inc", "words_avx2.inc",
+                "sparse_f32.inc", "sparse_scalar.inc", "table.inc", "vector.inc", "words.inc",
+                "words_avx2.inc",
             ]),
         .systemLibrary(
             name: "COpenBLAS", pkgConfig: "openblas",

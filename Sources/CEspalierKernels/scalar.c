@@ -312,4 +312,5 @@ static void KERNEL(u8_dequantize)(const esp_quantizer *q, const uint8_t *x, floa
 #include "elements_scalar.inc"
 #include "copies.inc"
 #include "int8_scalar.inc"
+#include "sparse_scalar.inc"
 #include "table.inc"

@@ -23,6 +23,7 @@
 #include "layers.inc"
 #include "int8.inc"
 #include "int8_blocks.inc"
+#include "sparse_f32.inc"
 #pragma clang attribute pop
 #include "table.inc"
 #endif

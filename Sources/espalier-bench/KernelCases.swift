@@ -145,11 +145,13 @@ enum KernelCases {
         },
     ]
 
-    // Measured as whole layers by `FloatCases` and `Int8Cases`.
+    // Measured as whole layers by `FloatCases`, `Int8Cases` and `SparseCases`.
     private static let layers = [
         "f32_dense",
         "u8s8_dense", "u8s8_sparse_1x4", "u8s8_sparse_4x4", "u8_to_block", "u8_from_block",
-        "u8_to_planes", "u8_pad",
+        "u8_to_planes", "u8_pad", "f32_sparse_multiply", "f32_sparse_gradient",
+        "f32_fours_multiply", "f32_fours_spread", "f32_fours_gradient", "f32_permute",
+        "f32_to_blocks", "f32_from_blocks",
     ]
 
     static var all: [Benchmark] {

@@ -83,6 +83,26 @@ typedef struct {
     bool relu;
 } esp_f32_dense;
 
+// The live entries of a matrix [outputs, inputs] as the float kernels read them, for operands in blocks of 64 tokens:
+// [tokens / 64][columns][64]. Entries come in spans of consecutive inputs, small enough for the nearest cache; a span
+// is groups of four rows, which are outputs. rows[4 g + i] is row i of group g, ESP_NO_ROW where there is none.
+// Single entries: rows of similar length, filled up to the longest with zeros; entry j of row i of a group is
+// indices[4 j + i] and values[4 j + i]. The first span has every row once, those without entries too.
+// Fours: the group's rows are neighbours and share their entries: entry j is indices[j] and values[4 j ..< 4 j + 4].
+typedef struct {
+    size_t outputs, inputs;
+    size_t spans, span;       // how many, and inputs in each
+    const uint32_t *groups;   // of each span
+    const uint32_t *lengths;  // entries of each group
+    const uint16_t *rows, *indices;
+    const float *values;
+} esp_f32_sparse;
+
+enum { ESP_NO_ROW = 0xffff };
+
+// What follows a sparse layer: y = z where there is nothing.
+typedef enum { ESP_PLAIN = 0, ESP_THEN_RELU = 1, ESP_THEN_GELU = 2 } esp_epilogue;
+
 // gain is 1 in the first step and 1 - dampening later.
 typedef struct {
     float rate, momentum, gain, decay;
