@@ -53,7 +53,10 @@ struct ForwardContext {
     }
 
     /// Keeps tensors, in order.
-    mutating func keep(_ tensors: Tensor...) {
+    mutating func keep(_ tensors: Tensor...) { keep(tensors) }
+
+    /// Keeps tensors, in order.
+    mutating func keep(_ tensors: [Tensor]) {
         if isRecording { self.tensors.append(contentsOf: tensors) }
     }
 }

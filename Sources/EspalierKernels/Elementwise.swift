@@ -42,6 +42,17 @@ extension Kernels {
         unsafe map(x) { unsafe c.f32_scale(factor, $0, $1, $2) }
     }
 
+    /// Each element rounded to bfloat16, half to even.
+    package static func roundedToBF16(_ x: Tensor) -> Tensor {
+        unsafe map(x) { source, target, count in
+            unsafe withUnsafeTemporaryAllocation(of: UInt16.self, capacity: count) { bits in
+                guard let bits = bits.baseAddress else { return }
+                unsafe c.f32_to_bf16(source, bits, count)
+                unsafe c.bf16_to_f32(bits, target, count)
+            }
+        }
+    }
+
     /// y += factor * x, in place.
     package static func add(_ x: Tensor, times factor: Float, to y: inout Tensor) {
         require(x.shape == y.shape && x.layout == y.layout, "add of \(x.shape) to \(y.shape)")

@@ -14,35 +14,13 @@ extension Kernels {
     }
 
     private static func blocked(_ x: Tensor) -> Tensor {
-        let columns = x.shape.last ?? 1
-        let rows = x.shape.elementCount / max(columns, 1)
-        return unsafe Tensor(x.shape, layout: .tokenBlocked64) { y in
-            unsafe x.reading { x in
-                for block in 0..<(rows + 63) / 64 {
-                    for column in 0..<columns {
-                        for lane in 0..<64 {
-                            let row = block * 64 + lane
-                            unsafe y[(block * columns + column) * 64 + lane] =
-                                row < rows ? x[row * columns + column] : 0
-                        }
-                    }
-                }
-            }
-        }
+        toBlocks(x).viewed(x.shape, .tokenBlocked64)
     }
 
     private static func unblocked(_ x: Tensor) -> Tensor {
         let columns = x.shape.last ?? 1
-        let rows = x.shape.elementCount / max(columns, 1)
-        return unsafe Tensor(x.shape) { y in
-            unsafe x.reading { x in
-                for row in 0..<rows {
-                    for column in 0..<columns {
-                        unsafe y[row * columns + column] =
-                            x[(row / 64 * columns + column) * 64 + row % 64]
-                    }
-                }
-            }
-        }
+        let tokens = x.shape.dropLast().reduce(1, *)
+        let blocks: Shape = [Layout.blocks(x.shape), columns, blockTokens]
+        return fromBlocks(x.viewed(blocks, .rowMajor), tokens: tokens).reshaped(to: x.shape)
     }
 }

@@ -6,7 +6,7 @@ package import EspalierTensors
 /// The values of a weight, its gradients and its optimizer state are flat tensors [count] in canonical order: the
 /// live positions as they come in the row-major weight. What the kernels read (`SparseWeights`) is made from that
 /// once a step, in an order that is nobody else's business.
-package final class LivePattern: Sendable {
+package final class LivePattern: LiveWeights {
     /// How live entries lie together; outputs x inputs, aligned to multiples of four.
     package enum Block: String, Sendable, Hashable, CaseIterable {
         case single = "1x1"
@@ -19,6 +19,8 @@ package final class LivePattern: Sendable {
     }
 
     package let block: Block
+    /// Of the weight.
+    package let shape: Shape
     package let outputs: Int
     package let inputs: Int
     /// How many entries live.
@@ -37,6 +39,7 @@ package final class LivePattern: Sendable {
     ///     with zeros, which costs time and changes nothing.
     ///   - spans: The inputs, and for the transposed order the outputs, that stay in the nearest cache together.
     package init(_ mask: Mask, block: Block? = nil, spans: (Int, Int)? = nil) {
+        shape = mask.shape
         outputs = mask.shape.first ?? 1
         inputs = outputs == 0 ? 0 : mask.shape.elementCount / outputs
         require(LivePattern.fits(outputs: outputs, inputs: inputs), "a sparse \(mask.shape)")
@@ -78,6 +81,14 @@ package final class LivePattern: Sendable {
         outputs * inputs == 0 ? 0 : 1 - Double(count) / Double(outputs * inputs)
     }
 
+    /// Whether a layer with this mask trains faster sparse than dense, conversions between layouts included.
+    package static func pays(_ mask: Mask) -> Bool {
+        guard mask.shape.rank == 2, fits(outputs: mask.shape[0], inputs: mask.shape[1]) else {
+            return false
+        }
+        return min(mask.shape[0], mask.shape[1]) >= 64 && mask.sparsity >= 0.7
+    }
+
     // 256 bytes each: what stays in a cache of 48 KiB, with room for the rows where those are many.
     private static func span(_ block: Block) -> Int { block == .single ? 128 : 192 }
 
@@ -110,19 +121,21 @@ package final class LivePattern: Sendable {
 // MARK: - Between dense and flat
 
 extension LivePattern {
-    /// The live values of a weight [outputs, inputs], of any shape with as many elements. -> [count]
-    package func gather(_ weight: Tensor) -> Tensor {
-        require(weight.count == outputs * inputs, "\(weight.shape) for \(outputs)x\(inputs)")
-        return Kernels.permute(weight, by: positions)
+    package func gathered(_ dense: Tensor) -> Tensor {
+        require(dense.shape == shape, "\(dense.shape) for live weights of \(shape)")
+        return Kernels.permute(dense, by: positions).viewed(shape, .live(self))
     }
 
-    /// The weight with these live values and zeros. [count] -> [outputs, inputs]
-    package func scatter(_ values: Tensor) -> Tensor {
-        require(values.count == count, "\(values.shape) for \(count) live weights")
-        var weight = Tensor.zeros([outputs, inputs])
-        var target = weight.mutableSpan
-        let source = values.span
-        for index in positions.indices { target[Int(positions[index])] = source[index] }
+    package func scattered(_ live: Tensor) -> Tensor {
+        require(live.layout == .live(self), "live weights of another pattern")
+        var weight = Tensor.zeros(shape)
+        unsafe weight.writing { weight in
+            unsafe live.reading { live in
+                for (index, position) in positions.enumerated() {
+                    unsafe weight[Int(position)] = live[index]
+                }
+            }
+        }
         return weight
     }
 }

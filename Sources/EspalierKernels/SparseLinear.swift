@@ -14,6 +14,16 @@ package struct SparseWeights: Sendable {
         main = Kernels.permute(values, by: pattern.main.canonical)
         transposed = pattern.transposed.map { Kernels.permute(values, by: $0.canonical) }
     }
+
+    /// What it is made of, for those who keep tensors.
+    package var parts: [Tensor] { [main] + (transposed.map { [$0] } ?? []) }
+
+    /// The same from its parts.
+    package init(parts: [Tensor], _ pattern: LivePattern) {
+        self.pattern = pattern
+        main = parts[0]
+        transposed = parts.count > 1 ? parts[1] : nil
+    }
 }
 
 // Activations in blocks of 64 tokens, the last one filled up: [blocks, columns, 64]. What fills up a gradient is zero;
@@ -154,6 +164,25 @@ extension Kernels {
             }
         }
         return permute(sums, by: order.places)
+    }
+
+    /// The sum of each column over all tokens, those that fill up included. [blocks, columns, 64] -> [columns]
+    package static func columnSumsOfBlocks(_ x: Tensor) -> Tensor {
+        let (blocks, columns) = blocksAndColumns(x)
+        return unsafe Tensor([columns]) { sums in
+            unsafe x.reading { x in
+                ThreadPool.shared.forEachRange(columns, grain: 16) { range in
+                    for column in range {
+                        var sum: Float = 0
+                        for block in 0..<blocks {
+                            unsafe sum += c.f32_sum(
+                                x + (block * columns + column) * blockTokens, blockTokens)
+                        }
+                        unsafe sums[column] = sum
+                    }
+                }
+            }
+        }
     }
 
     /// x[index[i]], and zero where an index is negative. -> [index.count]

@@ -1,5 +1,5 @@
 public import EspalierEngine
-import EspalierKernels
+package import EspalierKernels
 public import EspalierTensors
 import Synchronization
 
@@ -17,9 +17,20 @@ public final class Parameter: Leaf, Sendable {
     }
 
     private let state: Mutex<State>
+    /// Whether it is the weight of a linear layer and nothing else: what sparse products are for.
+    let isLinearWeight: Bool
 
     /// A parameter with this initial value.
-    public init(_ value: Tensor) { state = Mutex(State(value: value)) }
+    public init(_ value: Tensor) {
+        state = Mutex(State(value: value))
+        isLinearWeight = false
+    }
+
+    /// The weight of a linear layer.
+    init(linearWeight value: Tensor) {
+        state = Mutex(State(value: value))
+        isLinearWeight = true
+    }
 
     /// The raw value, row-major; exactly +0 where masked.
     public var value: Tensor { Kernels.converted(held, to: .rowMajor) }
@@ -83,12 +94,24 @@ public final class Parameter: Leaf, Sendable {
     }
 
     /// Makes the mask final.
-    public func lockMask() { state.withLock { $0.isMaskLocked = true } }
+    ///
+    /// A linear layer's weight is from now on held as its live entries, and trained as such, where sparse products of its
+    /// size and pattern are faster than dense ones.
+    public func lockMask() {
+        let mask = state.withLock { state -> Mask? in
+            state.isMaskLocked = true
+            return state.mask
+        }
+        guard isLinearWeight, held.layout == .rowMajor, let mask, LivePattern.pays(mask) else {
+            return
+        }
+        holdLiveEntries(LivePattern(mask))
+    }
 
-    /// Holds only the live entries from now on, and optimizers with it. Layers see the same weight.
+    /// Holds only these entries from now on, and optimizers with it. Layers see the same weight.
     ///
     /// - Precondition: the mask is locked, and the entries are those that it lets live.
-    package func holdLiveEntries(_ entries: any LiveEntries) {
+    package func holdLiveEntries(_ entries: LivePattern) {
         require(
             isMaskLocked && mask?.liveCount == entries.count && shape == entries.shape,
             "live entries of another mask, or one that may still change")

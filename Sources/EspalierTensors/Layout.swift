@@ -10,7 +10,7 @@ public enum Layout: Sendable, Equatable {
     /// What the last block holds beyond the last token is finite in a value and 0 in a gradient.
     case tokenBlocked64
     /// Only the live entries of a weight under a locked mask, in row-major order.
-    case live(any LiveEntries)
+    case live(any LiveWeights)
 
     public static func == (a: Layout, b: Layout) -> Bool {
         switch (a, b) {
@@ -36,7 +36,7 @@ public enum Layout: Sendable, Equatable {
 }
 
 /// Where the live entries of a weight under a locked mask are.
-public protocol LiveEntries: AnyObject, Sendable {
+public protocol LiveWeights: AnyObject, Sendable {
     /// The shape of the weight.
     var shape: Shape { get }
     /// How many live.

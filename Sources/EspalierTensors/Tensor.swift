@@ -94,6 +94,14 @@ public struct Tensor: Sendable {
         return result
     }
 
+    /// The elements held, in memory order, under another shape and layout that hold as many; no copy.
+    package func viewed(_ shape: Shape, _ layout: Layout) -> Tensor {
+        require(
+            layout.elementCount(shape) == count,
+            "\(count) elements as \(shape) in a layout of \(layout.elementCount(shape))")
+        return Tensor(storage: storage, shape: shape, layout: layout)
+    }
+
     /// Whether both have the same shape and the same bits, so that NaN equals itself and +0 is not -0.
     public func isIdentical(to other: Tensor) -> Bool {
         guard shape == other.shape, layout == other.layout else { return false }

@@ -57,7 +57,7 @@ enum SparseCases {
             weight = Kernels.mask(
                 Tensor(random.child(1).normal(outputs * inputs), shape: [outputs, inputs]),
                 with: mask.words)
-            values = pattern.gather(weight)
+            values = pattern.gathered(weight)
             x = Tensor(random.child(2).normal(tokens * inputs), shape: [tokens, inputs])
             dy = Tensor(random.child(3).normal(tokens * outputs), shape: [tokens, outputs])
             blockedX = Kernels.toBlocks(x)

@@ -13,7 +13,8 @@ public struct Linear: Layer {
         inputs: Int, outputs: Int, bias: Bool = true, initializer: Initializer = .heNormal,
         random: RandomStream
     ) {
-        weight = Parameter(initializer.tensor([outputs, inputs], fanIn: inputs, random: random))
+        weight = Parameter(
+            linearWeight: initializer.tensor([outputs, inputs], fanIn: inputs, random: random))
         self.bias = bias ? Parameter(.zeros([outputs])) : nil
     }
 
