@@ -82,7 +82,9 @@ def measure(network, options, path):
     result = {
         "network": network, "threads": options.threads, "left_out": reasons, "rounds": options.rounds,
         "discarded_turns": discarded, "disturbed_turns": disturbed, "peer_flops": flops(network), "sides": {}}
-    first = next((side for side in started if side.name == "eager"), started[-1])
+    # The losses that others are compared with: PyTorch's, in floats where it has any.
+    peers = [side for side in started if not side.name.startswith("espalier")] or started
+    first = min(peers, key=lambda side: is_rounded(side.name))
     for side in started:
         times = sorted(side.seconds)
         median = statistics.median(times)
