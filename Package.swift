@@ -44,9 +44,9 @@ let package = Package(
             name: "CEspalierKernels",
             exclude: [
                 "copies.inc", "elements.inc", "elements_scalar.inc", "int8.inc", "int8_avx2.inc",
-                "int8_blocks.inc", "int8_scalar.inc", "layers.inc", "quantize.inc", "rows.inc",
-                "sparse_f32.inc", "sparse_scalar.inc", "table.inc", "vector.inc", "words.inc",
-                "words_avx2.inc",
+                "int8_blocks.inc", "int8_scalar.inc", "layers.inc", "products.inc",
+                "products_scalar.inc", "quantize.inc", "rows.inc", "sparse_f32.inc",
+                "sparse_scalar.inc", "table.inc", "vector.inc", "words.inc", "words_avx2.inc",
             ]),
         .systemLibrary(
             name: "COpenBLAS", pkgConfig: "openblas",

@@ -18,6 +18,7 @@
 #include "quantize.inc"
 #include "words_avx2.inc"
 #include "layers.inc"
+#include "products.inc"
 #include "int8_avx2.inc"
 #include "int8_blocks.inc"
 #include "sparse_f32.inc"

@@ -19,6 +19,7 @@
 #include "quantize.inc"
 #include "words.inc"
 #include "layers.inc"
+#include "products.inc"
 #include "int8.inc"
 #include "int8_blocks.inc"
 #include "sparse_f32.inc"

@@ -211,6 +211,8 @@ static void KERNEL(f32_dense)(const esp_window *w, const esp_f32_dense *layer, c
         }
 }
 
+#include "products_scalar.inc"
+
 static void KERNEL(f32_max_pool_gradient)(const esp_window *w, const int32_t *index, const float *dy, float *image) {
     size_t channels = (size_t)w->channels;
     for (size_t i = 0; i < esp_out_pixels(w) * channels; i++)

@@ -1,4 +1,5 @@
 import COpenBLAS
+package import EspalierKernels
 import EspalierTensors
 
 #if canImport(Glibc)
@@ -13,25 +14,7 @@ package enum BLAS {
     /// The name of the core type that OpenBLAS's kernels are for. Reading it makes the choice.
     package static let core: String = chooseCore()
 
-    /// A row-major matrix in memory; `transposed` means that the product reads its transpose.
-    @unsafe package struct Operand {
-        let base: UnsafePointer<Float>
-        let pitch: Int
-        let isTransposed: Bool
-
-        package init(_ base: UnsafePointer<Float>, pitch: Int, transposed: Bool = false) {
-            unsafe self.base = unsafe base
-            unsafe self.pitch = pitch
-            unsafe isTransposed = transposed
-        }
-
-        /// What is left from a row and a column of the matrix as the product reads it.
-        func from(row: Int = 0, column: Int = 0) -> Operand {
-            unsafe Operand(
-                base + (isTransposed ? column * pitch + row : row * pitch + column), pitch: pitch,
-                transposed: isTransposed)
-        }
-    }
+    package typealias Operand = MatrixOperand
 
     /// C = A B, or C += A B, on this thread.
     package static func multiply(
@@ -108,22 +91,6 @@ package enum BLAS {
         private static func even(_ extent: Int, _ side: Int) -> Int {
             let parts = max((extent + side - 1) / side, 1)
             return max(((extent + parts - 1) / parts + 15) / 16 * 16, 16)
-        }
-    }
-
-    /// A matrix product of two tensors read as matrices: a is [rows, depth], b is [depth, columns], or their
-    /// transposes. The result has `shape`, which holds rows * columns elements.
-    static func product(
-        _ a: Tensor, transposesA: Bool = false, _ b: Tensor, transposesB: Bool = false, rows: Int,
-        columns: Int, depth: Int, shape: Shape
-    ) -> Tensor {
-        unsafe Tensor(shape) { result in
-            unsafe reading(a, b) { a, b in
-                unsafe multiplyTiled(
-                    Operand(a, pitch: transposesA ? rows : depth, transposed: transposesA),
-                    Operand(b, pitch: transposesB ? depth : columns, transposed: transposesB),
-                    into: result, pitch: columns, rows: rows, columns: columns, depth: depth)
-            }
         }
     }
 

@@ -11,11 +11,8 @@ func broadcast(_ inputs: [Tensor]) -> [Tensor] {
 }
 
 extension Op.Unary: ElementWise {
-    private var p: Float { function.parameters.first ?? 0 }
-    private var q: Float { function.parameters.count > 1 ? function.parameters[1] : 0 }
-
     func forward(_ inputs: [Tensor], _ context: inout ForwardContext) -> Tensor {
-        let y = Kernels.unary(function.code, p: p, q: q, inputs[0])
+        let y = Kernels.unary(function.code, p: function.p, q: function.q, inputs[0])
         context.keep(esp_derives_from_result(function.code) ? y : inputs[0])
         return y
     }
@@ -23,7 +20,8 @@ extension Op.Unary: ElementWise {
     func gradients(_ upstream: Tensor, _ saved: Saved) -> [Tensor?] {
         [
             Kernels.unaryGradient(
-                function.code, p: p, q: q, saved: saved.tensors[0], upstream: upstream)
+                function.code, p: function.p, q: function.q, saved: saved.tensors[0],
+                upstream: upstream)
         ]
     }
 }

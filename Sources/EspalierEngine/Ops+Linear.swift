@@ -17,37 +17,42 @@ extension Op.Linear: Differentiable {
         let (x, weight) = (inputs[0], inputs[1])
         if let pattern = SparseLinear.pattern(of: weight) {
             return SparseLinear.forward(
-                x, weight, pattern, bias: inputs.count > 2 ? inputs[2] : nil, &context)
+                x, weight, pattern, bias: inputs.count > 2 ? inputs[2] : nil,
+                activation: activation, &context)
         }
-        let (outputs, depth) = (weight.shape[0], weight.shape[1])
-        let shape = Shape(x.shape.dropLast() + [outputs])
-        var y = BLAS.product(
-            x, weight, transposesB: true, rows: shape.dropLast().reduce(1, *), columns: outputs,
-            depth: depth, shape: shape)
-        if inputs.count > 2 { Kernels.addRow(inputs[2], to: &y) }
+        let shape = Shape(x.shape.dropLast() + [weight.shape[0]])
+        let (y, z) = Products.linear(
+            x, weight, inputs.count > 2 ? inputs[2] : nil, activation: activation, shape: shape,
+            precision: context.precision)
         context.keep(x, weight)
+        if activation != nil { context.keep(z ?? y) }
         return y
     }
 
-    // dX = dY W, dW = dYᵀ X, db = column sums of dY.
+    // With z = x Wᵀ + b: dX = dZ W, dW = dZᵀ X, db = column sums of dZ.
     func gradients(_ upstream: Tensor, _ saved: Saved) -> [Tensor?] {
         let (x, weight) = (saved.tensors[0], saved.tensors[1])
         if let pattern = SparseLinear.pattern(of: weight) {
-            return SparseLinear.gradients(upstream, saved, pattern)
+            return SparseLinear.gradients(
+                upstream, saved, pattern, activation: activation)
         }
         let (outputs, depth) = (weight.shape[0], weight.shape[1])
-        let rows = upstream.shape.dropLast().reduce(1, *)
+        let dz = activation.map { $0.gradient(saved.tensors[2], upstream: upstream) } ?? upstream
         var result = [Tensor?](repeating: nil, count: saved.needed.count)
         if saved.needed[0] {
-            result[0] = BLAS.product(
-                upstream, weight, rows: rows, columns: depth, depth: outputs, shape: x.shape)
+            result[0] = Products.product(
+                dz, weight, rows: dz.shape.dropLast().reduce(1, *), columns: depth, depth: outputs,
+                shape: x.shape, precision: saved.precision)
         }
+        let needsBias = saved.needed.count > 2 && saved.needed[2]
         if saved.needed[1] {
-            result[1] = BLAS.product(
-                upstream, transposesA: true, x, rows: outputs, columns: depth, depth: rows,
-                shape: weight.shape)
+            let gradients = Products.weightGradient(
+                dz, x, shape: weight.shape, needsBias: needsBias, precision: saved.precision)
+            result[1] = gradients.weight
+            if needsBias { result[2] = gradients.bias }
+        } else if needsBias {
+            result[2] = Kernels.columnSums(dz)
         }
-        if saved.needed.count > 2, saved.needed[2] { result[2] = Kernels.columnSums(upstream) }
         return result
     }
 }

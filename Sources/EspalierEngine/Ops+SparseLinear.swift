@@ -1,3 +1,4 @@
+import CEspalierKernels
 import EspalierGraph
 import EspalierKernels
 import EspalierTensors
@@ -16,34 +17,55 @@ enum SparseLinear {
 
     static func forward(
         _ x: Tensor, _ weight: Tensor, _ pattern: LivePattern, bias: Tensor?,
-        _ context: inout ForwardContext
+        activation: Op.Linear.Activation?, _ context: inout ForwardContext
     ) -> Tensor {
-        let weights = SparseWeights(flat(weight), pattern)
-        let rounded = context.precision == .bf16 ? Kernels.roundedToBF16(x) : x
-        let z = Kernels.sparseLinear(blocks(rounded), weights, bias: bias).z
-        context.keep(rounded, weight)
-        context.keep(weights.parts)
-        return z.viewed(Shape(x.shape.dropLast() + [pattern.outputs]), .tokenBlocked64)
+        let isRounded = context.precision == .bf16
+        let live = isRounded ? Kernels.roundedToBF16(weight) : weight
+        let weights = SparseWeights(flat(live), pattern)
+        let x = isRounded ? Kernels.roundedToBF16(x) : x
+        let shape = Shape(x.shape.dropLast() + [pattern.outputs])
+        func tokens(_ blocks: Tensor) -> Tensor { blocks.viewed(shape, .tokenBlocked64) }
+        context.keep(x, weight)
+        switch activation {
+        case nil:
+            context.keep(weights.parts)
+            return tokens(Kernels.sparseLinear(blocks(x), weights, bias: bias).z)
+        case .relu:
+            let y = tokens(Kernels.sparseLinear(blocks(x), weights, bias: bias, then: .relu).z)
+            context.keep([y] + weights.parts)
+            return y
+        case .unary(.gelu):
+            let (z, y) = Kernels.sparseLinear(blocks(x), weights, bias: bias, then: .gelu)
+            context.keep([tokens(z)] + weights.parts)
+            return tokens(y ?? z)
+        case .unary(let function):
+            let z = tokens(Kernels.sparseLinear(blocks(x), weights, bias: bias).z)
+            let y = Kernels.unary(function.code, p: function.p, q: function.q, z)
+            context.keep([esp_derives_from_result(function.code) ? y : z] + weights.parts)
+            return y
+        }
     }
 
     static func gradients(
-        _ upstream: Tensor, _ saved: Saved, _ pattern: LivePattern
+        _ upstream: Tensor, _ saved: Saved, _ pattern: LivePattern,
+        activation: Op.Linear.Activation?
     ) -> [Tensor?] {
         let (x, weight) = (saved.tensors[0], saved.tensors[1])
-        let weights = SparseWeights(parts: Array(saved.tensors[2...]), pattern)
-        let dy = blocks(
-            saved.precision == .bf16 ? Kernels.roundedToBF16(upstream) : upstream)
+        let parts = saved.tensors[(activation == nil ? 2 : 3)...]
+        let weights = SparseWeights(parts: Array(parts), pattern)
+        let dz = activation.map { $0.gradient(saved.tensors[2], upstream: upstream) } ?? upstream
+        let factor = blocks(saved.precision == .bf16 ? Kernels.roundedToBF16(dz) : dz)
         var result = [Tensor?](repeating: nil, count: saved.needed.count)
         if saved.needed[0] {
-            result[0] = Kernels.sparseLinearInputGradient(dy, weights)
+            result[0] = Kernels.sparseLinearInputGradient(factor, weights)
                 .viewed(x.shape, .tokenBlocked64)
         }
         if saved.needed[1] {
-            result[1] = Kernels.sparseLinearWeightGradient(blocks(x), upstream: dy, pattern)
+            result[1] = Kernels.sparseLinearWeightGradient(blocks(x), upstream: factor, pattern)
                 .viewed(weight.shape, weight.layout)
         }
         if saved.needed.count > 2, saved.needed[2] {
-            result[2] = Kernels.columnSumsOfBlocks(blocks(upstream))
+            result[2] = Kernels.columnSumsOfBlocks(blocks(dz))
         }
         return result
     }

@@ -41,6 +41,19 @@ extension Value {
         tape.apply(.linear(Op.Linear()), [self, weight] + (bias.map { [$0] } ?? [])).value
     }
 
+    /// f(x Wᵀ + b), in one pass where the tape is for training. [..., in], [out, in], [out] -> [..., out]
+    package func linear(weight: Value, bias: Value?, activation: Op.Linear.Activation) -> Value {
+        if tape.mode == .training {
+            let operands = [self, weight] + (bias.map { [$0] } ?? [])
+            return tape.apply(.linear(Op.Linear(activation: activation)), operands).value
+        }
+        let z = linear(weight: weight, bias: bias)
+        return switch activation {
+        case .relu: z.relu()
+        case .unary(let function): z.applying(function)
+        }
+    }
+
     /// Convolution. [N, H, W, in], [out, kh, kw, in / groups], [out] -> [N, OH, OW, out]
     package func conv2D(weight: Value, bias: Value?, _ attributes: Op.Conv2D) -> Value {
         tape.apply(.conv2D(attributes), [self, weight] + (bias.map { [$0] } ?? [])).value

@@ -56,7 +56,8 @@ extension Op {
         case .add: entry(1, "add", "Add", 2...2)
         case .scale: entry(2, "scale", "Mul", 1...1)
         case .relu: entry(3, "relu", "Relu", 1...1)
-        case .linear: entry(4, "linear", "Gemm", 2...3)
+        case .linear(let op):
+            entry(4, "linear", "Gemm", 2...3, isForInference: op.activation == nil)
         case .conv2D: entry(5, "conv2d", "Conv", 2...3)
         case .maxPool2D: entry(6, "max_pool2d", "MaxPool", 1...1)
         case .averagePool2D: entry(7, "avg_pool2d", "AveragePool", 1...1)

@@ -163,7 +163,15 @@ extension Op {
 
     /// x Wᵀ + b. Operands: x [..., in], weight [out, in] and perhaps bias [out].
     package struct Linear: Operation {
-        package init() {}
+        /// What a training tape applies to the result in the same pass. Others record it as an op of its own.
+        package enum Activation: Sendable, Hashable {
+            case relu
+            case unary(Unary.Function)
+        }
+
+        package let activation: Activation?
+
+        package init(activation: Activation? = nil) { self.activation = activation }
 
         package func outputShape(_ inputs: [Shape]) throws(ShapeError) -> Shape {
             let (x, weight) = (inputs[0], inputs[1])

@@ -143,6 +143,7 @@ let kernelChecks: [String: KernelCheck] = [
     updateKernelChecks, layerKernelChecks, int8KernelChecks, sparseKernelChecks,
     quantizeKernelChecks, functionKernelChecks, rowKernelChecks, copyKernelChecks,
     sparseFloatKernelChecks,
+    productKernelChecks,
 ].reduce(into: [:]) { all, part in all.merge(part) { first, _ in first } }
 
 @Suite struct KernelTwinTests {

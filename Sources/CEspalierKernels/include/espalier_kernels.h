@@ -102,6 +102,24 @@ enum { ESP_NO_ROW = 0xffff };
 
 // What follows a sparse layer: y = z where there is nothing.
 typedef enum { ESP_PLAIN = 0, ESP_THEN_RELU = 1, ESP_THEN_GELU = 2 } esp_epilogue;
+// The columns of a panel of a product's right factor.
+enum { ESP_PANEL = 32 };
+
+// A block of a product: C = A B, [rows][depth] times [depth][columns]. Element (i, k) of A is a[i a_row + k a_depth],
+// where one of both distances is 1. B is in panels of 32 columns: element (k, 32 p + j) is b[p b_panel + k b_pitch + j].
+// The last panel is read as a whole, or its first half where that is enough.
+typedef struct {
+    const float *a;
+    size_t a_row, a_depth;
+    const float *b;
+    size_t b_pitch, b_panel;
+    float *c;
+    size_t c_pitch;
+    size_t rows, columns, depth;
+    const float *bias; // what sums begin with: for each column, of C as it is written; null for zeros
+    bool accumulates;  // they begin with C instead; not where it is transposed
+    bool transposed;   // element (i, j) goes to c[j c_pitch + i], and the bias is for each i
+} esp_f32_product;
 
 // gain is 1 in the first step and 1 - dampening later.
 typedef struct {

@@ -1,4 +1,5 @@
 public import EspalierEngine
+import EspalierGraph
 
 /// What stands between two linear layers, under the names that transformers' configurations have.
 public enum ActivationFunction: String, Sendable, Hashable, Codable, CaseIterable {
@@ -7,6 +8,16 @@ public enum ActivationFunction: String, Sendable, Hashable, Codable, CaseIterabl
     case gelu
     /// The same with tanh for erf.
     case geluTanh = "gelu_new"
+
+    var attribute: Op.Linear.Activation {
+        switch self {
+        case .relu: .relu
+        case .tanh: .unary(.tanh)
+        case .silu: .unary(.silu)
+        case .gelu: .unary(.gelu)
+        case .geluTanh: .unary(.geluTanh)
+        }
+    }
 
     /// The function of each element.
     public func callAsFunction(_ x: Value) -> Value {
@@ -21,8 +32,10 @@ public enum ActivationFunction: String, Sendable, Hashable, Codable, CaseIterabl
 }
 
 extension Linear {
-    /// An activation of the layer's outputs. [..., inputs] -> [..., outputs]
+    /// An activation of the layer's outputs, in one pass where the tape is for training. [..., inputs] -> [..., outputs]
     public func callAsFunction(_ x: Value, _ activation: ActivationFunction) -> Value {
-        activation(self(x))
+        x.linear(
+            weight: x.tape.parameter(weight), bias: bias.map { x.tape.parameter($0) },
+            activation: activation.attribute)
     }
 }
