@@ -18,6 +18,10 @@
 #include "quantize.inc"
 #include "words_avx2.inc"
 #include "layers.inc"
+#include "taps.inc"
+#include "winograd.inc"
+#include "pooling.inc"
+#include "norms.inc"
 #include "int8_avx2.inc"
 #include "int8_blocks.inc"
 #pragma clang attribute pop

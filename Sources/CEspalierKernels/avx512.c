@@ -19,6 +19,10 @@
 #include "quantize.inc"
 #include "words.inc"
 #include "layers.inc"
+#include "taps.inc"
+#include "winograd.inc"
+#include "pooling.inc"
+#include "norms.inc"
 #include "int8.inc"
 #include "int8_blocks.inc"
 #pragma clang attribute pop
