@@ -9,7 +9,7 @@ import Foundation
 /// Reads a number of steps a line from standard input, and answers with a line of JSON: the seconds of each, and the loss.
 enum TrainingTurns {
     /// What both sides train.
-    static let names = ["mlp", "convnet"]
+    static let names = ["mlp", "convnet", "resnet20"]
 
     static func run(_ name: String) throws {
         let (architecture, input, batch): (Architecture, Shape, Int)
@@ -22,6 +22,8 @@ enum TrainingTurns {
                 .convnet(channels: [32, 64], hidden: 128, dropout: 0, isFolded: true), [28, 28, 1],
                 128
             )
+        case "resnet20":
+            (architecture, input, batch) = (.resnet(depth: 20), [32, 32, 3], 64)
         default: throw BenchError("no network '\(name)': \(names.joined(separator: ", "))")
         }
         let network = try Network(
