@@ -313,6 +313,7 @@ static void KERNEL(u8_dequantize)(const esp_quantizer *q, const uint8_t *x, floa
 
 #include "elements_scalar.inc"
 #include "copies.inc"
+#include "convolution_scalar.inc"
 #include "int8_scalar.inc"
 #include "sparse_scalar.inc"
 #include "table.inc"

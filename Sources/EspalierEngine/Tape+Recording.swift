@@ -99,6 +99,9 @@ extension Tape {
                 }
                 continue
             }
+            if op.isFused {
+                throw GraphError("an op with the activation behind it is for training alone")
+            }
             let own = record.inputs.map { operands[$0] }
             let kind = op.entry.name
             counts[kind, default: 0] += 1
@@ -127,5 +130,16 @@ extension Graph {
         guard case .constant(let index) = weight else { return nil }
         let name = constants[index].name
         return name.lastIndex(of: ".").map { String(name[..<$0]) }
+    }
+}
+
+extension Op {
+    // Whether the activation behind it is part of it, as it is only while training.
+    fileprivate var isFused: Bool {
+        switch self {
+        case .conv2D(let op): op.activation != .none
+        case .batchNorm(let op): op.relu
+        default: false
+        }
     }
 }

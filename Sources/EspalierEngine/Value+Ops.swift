@@ -59,6 +59,25 @@ extension Value {
         tape.apply(.conv2D(attributes), [self, weight] + (bias.map { [$0] } ?? [])).value
     }
 
+    /// Convolution with what follows it: one op while training, else one after another, as graphs have them.
+    package func conv2D(
+        weight: Value, bias: Value?, _ attributes: Op.Conv2D, activation: Op.Conv2D.Activation
+    ) -> Value {
+        guard tape.mode == .training, activation != .none else {
+            let y = conv2D(weight: weight, bias: bias, attributes)
+            switch activation {
+            case .none: return y
+            case .relu: return y.relu()
+            case .pooledReLU:
+                return y.relu().maxPool2D(Window2D(kernel: Size2D(2), stride: Size2D(2)))
+            }
+        }
+        let fused = Op.Conv2D(
+            stride: attributes.stride, padding: attributes.padding, dilation: attributes.dilation,
+            groups: attributes.groups, activation: activation)
+        return conv2D(weight: weight, bias: bias, fused)
+    }
+
     /// The largest of each window. [N, H, W, C] -> [N, OH, OW, C]
     package func maxPool2D(_ window: Window2D) -> Value {
         tape.apply(.maxPool2D(Op.MaxPool2D(window: window)), self)
@@ -72,22 +91,27 @@ extension Value {
 
     /// Batch normalization with the batch's moments in training mode, else with those given.
     ///
-    /// In training mode the moments are reported to the tape under `owner`.
+    /// In training mode the moments are reported to the tape under `owner`, and what follows, a
+    /// ReLU or the sum with another value and then a ReLU, is part of the op.
     package func batchNorm(
         weight: Value?, bias: Value?, running: Op.BatchNorm.Moments, epsilon: Float,
-        owner: AnyObject
+        owner: AnyObject, relu: Bool = false, adding other: Value? = nil
     ) -> Value {
+        require(relu || other == nil, "a norm that adds a value has a ReLU behind it")
         require((weight == nil) == (bias == nil), "batch norm takes weight and bias, or neither")
         let isTraining = tape.mode == .training
-        let op = Op.BatchNorm(epsilon: epsilon, moments: isTraining ? nil : running)
-        let operands = [self] + [weight, bias].compactMap(\.self)
+        let op = Op.BatchNorm(
+            epsilon: epsilon, moments: isTraining ? nil : running, relu: isTraining && relu,
+            addsOperand: isTraining && other != nil)
+        let operands = [self] + [weight, bias, isTraining ? other : nil].compactMap(\.self)
         let (value, moments) = tape.apply(.batchNorm(op), operands)
         if let moments {
             tape.observations.statistics.append(
                 Observations.BatchStatistics(
                     owner: owner, mean: moments.mean, variance: moments.variance))
         }
-        return value
+        guard relu, !isTraining else { return value }
+        return (other.map { value + $0 } ?? value).relu()
     }
 
     /// Softmax along an axis.

@@ -91,11 +91,23 @@ extension Op {
         package let padding: Padding2D
         package let dilation: Size2D
         package let groups: Int
+        /// What follows in the same pass. Only while training: a graph has ops of its own for it.
+        package let activation: Activation
+
+        /// What a convolution's sums become before they are written.
+        package enum Activation: Sendable {
+            case none
+            /// max(x, 0)
+            case relu
+            /// The largest of each 2x2 pixels and 0; a last odd row or column is left out.
+            case pooledReLU
+        }
 
         package init(
             stride: Size2D = Size2D(1), padding: Padding2D = Padding2D(Size2D(0)),
-            dilation: Size2D = Size2D(1), groups: Int = 1
+            dilation: Size2D = Size2D(1), groups: Int = 1, activation: Activation = .none
         ) {
+            self.activation = activation
             self.stride = stride
             self.padding = padding
             self.dilation = dilation
@@ -123,6 +135,14 @@ extension Op {
             }
             guard let out = window(weight: weight).positions(over: Size2D(x[1], x[2])) else {
                 throw ShapeError("conv2d: a kernel of \(weight) is larger than the image \(x)")
+            }
+            if activation == .pooledReLU {
+                guard out.height >= 2, out.width >= 2 else {
+                    throw ShapeError(
+                        "max pool: a window of 2x2 is larger than the image "
+                            + "[\(x[0]), \(out.height), \(out.width), \(weight[0])]")
+                }
+                return [x[0], out.height / 2, out.width / 2, weight[0]]
             }
             return [x[0], out.height, out.width, weight[0]]
         }

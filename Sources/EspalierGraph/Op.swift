@@ -269,14 +269,24 @@ extension Op {
             }
         }
 
-        package init(epsilon: Float, moments: Moments?) {
+        /// Whether max(., 0) follows in the same pass. Only while training: a graph has an op of its own for it.
+        package let relu: Bool
+        /// Whether before that the last operand is added, of the shape of x. With `relu` only.
+        package let addsOperand: Bool
+
+        package init(
+            epsilon: Float, moments: Moments?, relu: Bool = false, addsOperand: Bool = false
+        ) {
+            self.relu = relu
+            self.addsOperand = addsOperand
             self.epsilon = epsilon
             self.moments = moments
         }
 
         package func outputShape(_ inputs: [Shape]) throws(ShapeError) -> Shape {
-            guard let channels = inputs[0].last,
-                inputs.dropFirst().allSatisfy({ $0 == [channels] }),
+            let perChannel = addsOperand ? inputs.dropFirst().dropLast() : inputs.dropFirst()
+            guard let channels = inputs[0].last, !addsOperand || inputs.last == inputs[0],
+                perChannel.allSatisfy({ $0 == [channels] }),
                 moments.map({ $0.mean.shape == [channels] && $0.variance.shape == [channels] })
                     ?? true
             else { throw ShapeError("batch norm: operands \(inputs) do not fit") }

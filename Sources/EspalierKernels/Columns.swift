@@ -33,16 +33,117 @@ extension Kernels {
         }
     }
 
-    /// Mean and biased variance of each column, two passes. [..., C] -> [C], [C]
+    /// Mean and biased variance of each column. [..., C] -> [C], [C]
+    ///
+    /// Each chunk has its own mean and squares, which are joined in order and in double precision (Chan, Golub and LeVeque,
+    /// "Algorithms for computing the sample variance", 1983).
     package static func columnMoments(_ x: Tensor) -> (mean: Tensor, variance: Tensor) {
-        let rows = max(rowsAndColumns(x.shape).rows, 1)
-        let mean = scale(columnSums(x), by: 1 / Float(rows))
-        let squares = unsafe mean.reading { mean in
-            unsafe reduceColumns(x) { x, rows, columns, sums in
-                unsafe c.f32_column_squares(x, mean, rows, columns, sums)
+        let (rows, columns) = rowsAndColumns(x.shape)
+        let grain = max(rowGrain(columns), 64)
+        let chunks = (rows + grain - 1) / grain
+        var parts = unsafe Tensor([chunks, 2, columns]) { _ in }
+        unsafe parts.writing { parts in
+            unsafe x.reading { x in
+                forEachBlock(rows, grain: grain) { at, n in
+                    let own = unsafe parts + at / grain * 2 * columns
+                    unsafe c.f32_column_moments(x + at * columns, n, columns, own, own + columns)
+                }
             }
         }
-        return (mean, scale(squares, by: 1 / Float(rows)))
+        var mean = [Double](repeating: 0, count: columns)
+        var squares = mean
+        let values = parts.span
+        for chunk in 0..<chunks {
+            let (before, own) = (
+                Double(chunk * grain), Double(min(grain, rows - chunk * grain))
+            )
+            for column in 0..<columns {
+                let difference = Double(values[2 * chunk * columns + column]) - mean[column]
+                squares[column] +=
+                    Double(values[(2 * chunk + 1) * columns + column])
+                    + difference * difference * before * own / (before + own)
+                mean[column] += difference * own / (before + own)
+            }
+        }
+        return (
+            Tensor(mean.map(Float.init), shape: [columns]),
+            Tensor(squares.map { Float($0 / Double(max(rows, 1))) }, shape: [columns])
+        )
+    }
+
+    /// max(x scale[c] + shift[c] + more, 0). [..., C]
+    package static func columnAffineReLU(
+        _ x: Tensor, scale: Tensor, shift: Tensor, adding more: Tensor?
+    ) -> Tensor {
+        let (rows, columns) = rowsAndColumns(x.shape)
+        let (hasMore, other) = (more != nil, more ?? x)
+        return unsafe Tensor(x.shape) { y in
+            unsafe reading(x, other) { x, more in
+                unsafe reading(scale, shift) { scale, shift in
+                    forEachBlock(rows, grain: rowGrain(columns)) { at, n in
+                        let at = at * columns
+                        unsafe c.f32_column_affine_relu(
+                            x + at, scale, shift, hasMore ? more + at : nil, y + at, n, columns)
+                    }
+                }
+            }
+        }
+    }
+
+    /// The sums of each column of g and of g (x - mean), where g is dy, but 0 where `mask` is given and x scale + shift is
+    /// not above 0. [..., C], [..., C], [C] -> [C], [C]
+    package static func normSums(
+        _ dy: Tensor, _ x: Tensor, mean: Tensor, mask: (scale: Tensor, shift: Tensor)?
+    ) -> (sums: Tensor, products: Tensor) {
+        let (rows, columns) = rowsAndColumns(x.shape)
+        let grain = max(rowGrain(columns), 64)
+        let chunks = max((rows + grain - 1) / grain, 1)
+        var parts = Tensor.zeros([chunks, 2 * columns])
+        let isMasked = mask != nil
+        let (scale, shift) = mask ?? (mean, mean)
+        unsafe parts.writing { parts in
+            unsafe reading(dy, x, mean) { dy, x, mean in
+                unsafe reading(scale, shift) { scale, shift in
+                    forEachBlock(rows, grain: grain) { at, n in
+                        let own = unsafe parts + at / grain * 2 * columns
+                        unsafe c.f32_norm_sums(
+                            dy + at * columns, x + at * columns, mean, isMasked ? scale : nil,
+                            isMasked ? shift : nil, n, columns, own, own + columns)
+                    }
+                }
+            }
+        }
+        var totals = [Double](repeating: 0, count: 2 * columns)
+        let values = parts.span
+        for chunk in 0..<chunks {
+            for index in totals.indices {
+                totals[index] += Double(values[chunk * totals.count + index])
+            }
+        }
+        return (
+            Tensor(totals.prefix(columns).map(Float.init), shape: [columns]),
+            Tensor(totals.suffix(columns).map(Float.init), shape: [columns])
+        )
+    }
+
+    /// g scale[c] + x slope[c] + level[c], with g as above. [..., C]
+    package static func normGradient(
+        _ dy: Tensor, _ x: Tensor, scale: Tensor, shift: Tensor?, slope: Tensor, level: Tensor
+    ) -> Tensor {
+        let (rows, columns) = rowsAndColumns(x.shape)
+        let (isMasked, own) = (shift != nil, shift ?? scale)
+        return unsafe Tensor(x.shape) { dx in
+            unsafe reading(dy, x, scale) { dy, x, scale in
+                unsafe reading(own, slope, level) { own, slope, level in
+                    forEachBlock(rows, grain: rowGrain(columns)) { at, n in
+                        let at = at * columns
+                        unsafe c.f32_norm_gradient(
+                            dy + at, x + at, scale, isMasked ? own : nil, slope, level, dx + at, n,
+                            columns)
+                    }
+                }
+            }
+        }
     }
 
     /// The sum of each column of a (b - mean). [..., C], [..., C], [C] -> [C]

@@ -5,6 +5,59 @@ extension KernelCases {
     // Kernels that do many things do the one that costs most, or that networks need most.
     /// Functions of elements, rows, copies.
     static let functionCalls: [String: Call] = unsafe [
+        "f32_taps": { k, o in
+            unsafe withUnsafePointer(to: taps) { unsafe k.f32_taps($0, o.a, o.b, nil, true, o.y) }
+        },
+        "f32_taps_gradient": { k, o in
+            unsafe withUnsafePointer(to: taps) { unsafe k.f32_taps_gradient($0, o.a, o.b, o.z) }
+        },
+        "f32_depthwise": { k, o in
+            unsafe withUnsafePointer(to: channelTaps) {
+                unsafe k.f32_depthwise($0, o.a, o.b, nil, true, o.y)
+            }
+        },
+        "f32_depthwise_gradient": { k, o in
+            unsafe withUnsafePointer(to: channelTaps) {
+                unsafe k.f32_depthwise_gradient($0, o.a, o.b, o.z)
+            }
+        },
+        "f32_winograd_operands": { k, o in
+            unsafe withUnsafePointer(to: tiles) { unsafe k.f32_winograd_operands($0, o.a, o.y) }
+        },
+        "f32_winograd_results": { k, o in
+            unsafe withUnsafePointer(to: tiles) {
+                unsafe k.f32_winograd_results($0, o.a, nil, true, o.y)
+            }
+        },
+        "f32_winograd_upstream": { k, o in
+            unsafe withUnsafePointer(to: tiles) { unsafe k.f32_winograd_upstream($0, o.a, o.y) }
+        },
+        "f32_winograd_weights": { k, o in unsafe k.f32_winograd_weights(o.a, 1_024, o.y, 1_024) },
+        "f32_winograd_weights_gradient": { k, o in
+            unsafe k.f32_winograd_weights_gradient(o.a, 1_024, o.y)
+        },
+        "f32_relu_pool2": { k, o in
+            unsafe UnsafeMutableRawPointer(o.words).withMemoryRebound(
+                to: UInt8.self, capacity: count
+            ) { unsafe k.f32_relu_pool2(o.a, count / 2, 128, 32, o.y, $0) }
+        },
+        "f32_relu_pool2_gradient": { k, o in
+            unsafe UnsafeMutableRawPointer(o.words).withMemoryRebound(
+                to: UInt8.self, capacity: count
+            ) { unsafe k.f32_relu_pool2_gradient($0, o.a, count / 2, 128, 32, o.y) }
+        },
+        "f32_column_moments": { k, o in
+            unsafe k.f32_column_moments(o.a, rows, columns, o.y, o.z)
+        },
+        "f32_column_affine_relu": { k, o in
+            unsafe k.f32_column_affine_relu(o.a, o.b, o.b, o.a, o.y, rows, columns)
+        },
+        "f32_norm_sums": { k, o in
+            unsafe k.f32_norm_sums(o.a, o.b, o.b, o.b, o.b, rows, columns, o.y, o.z)
+        },
+        "f32_norm_gradient": { k, o in
+            unsafe k.f32_norm_gradient(o.a, o.b, o.b, o.b, o.b, o.b, o.y, rows, columns)
+        },
         "f32_unary": { k, o in unsafe k.f32_unary(ESP_GELU, 0, 0, o.a, o.y, count) },
         "f32_unary_gradient": { k, o in
             unsafe k.f32_unary_gradient(ESP_GELU, 0, 0, o.a, o.b, o.y, count)
@@ -50,4 +103,15 @@ extension KernelCases {
         "f32_to_bf16": { k, o in unsafe k.f32_to_bf16(o.a, o.halves, count) },
         "bf16_to_f32": { k, o in unsafe k.bf16_to_f32(o.halves, o.y, count) },
     ]
+
+    // 3x3 over 14 x 14 pixels of 16 channels to 32; the same over each channel on its own.
+    private static let taps = esp_taps(
+        rows: 14, columns: 14, down: 16 * 16, right: 16, taps_y: 3, taps_x: 1, tap_down: 16 * 16,
+        tap_right: 0, depth: 48, out_down: 14 * 32, out_right: 32, outputs: 32)
+    private static let channelTaps = esp_taps(
+        rows: 14, columns: 14, down: 16 * 32, right: 32, taps_y: 3, taps_x: 3, tap_down: 16 * 32,
+        tap_right: 32, depth: 1, out_down: 14 * 32, out_right: 32, outputs: 32)
+    // A row of 14 tiles of 32 channels.
+    private static let tiles = esp_tiles(
+        tiles: 14, channels: 32, down: 30 * 32, right: 32, plane: 14 * 32, rows: 2, columns: 28)
 }

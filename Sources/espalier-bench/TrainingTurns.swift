@@ -104,6 +104,12 @@ private struct TrainingNetwork {
             let x = try file.tensor("input.x").permuted([0, 2, 3, 1])
             parameters = ParameterSet(network)
             loss = { network($0.input(x)).crossEntropy(labels) }
+        case "resnet20":
+            let network = try Network(
+                .resnet(depth: 20), input: [32, 32, 3], classes: 10, random: random)
+            let x = try file.tensor("input.x").permuted([0, 2, 3, 1])
+            parameters = ParameterSet(network)
+            loss = { network($0.input(x)).crossEntropy(labels) }
         case "bert_mini":
             let model = try BertMaskedLM(try Self.configuration(file), random: random)
             let tokens = try Self.tokens(file)
@@ -117,8 +123,8 @@ private struct TrainingNetwork {
         default: throw BenchError("no network '\(name)' here")
         }
         let missing = try parameters.assign { name in
-            file.entries["param." + name] == nil
-                ? nil : Self.ours(name, try file.tensor("param." + name))
+            let theirs = "param." + Self.theirs(name)
+            return file.entries[theirs] == nil ? nil : Self.ours(name, try file.tensor(theirs))
         }
         guard missing.isEmpty else { throw BenchError("no weights for \(missing)") }
         for entry in parameters.entries where file.entries["mask." + entry.name] != nil {
@@ -126,6 +132,23 @@ private struct TrainingNetwork {
             entry.parameter.setMask(Mask(shape: entry.parameter.shape) { bits[$0] != 0 })
             entry.parameter.lockMask()
         }
+    }
+
+    /// The other side's name of a residual network's parameter; those of other networks are the same.
+    private static func theirs(_ name: String) -> String {
+        guard name.hasPrefix("stage") || name.hasPrefix("conv.") || name.hasPrefix("norm.") else {
+            return name
+        }
+        var parts = name.split(separator: ".").map(String.init)
+        if parts.count == 2 {
+            parts[0] = parts[0] == "conv" ? "conv1" : "bn1"
+        } else if let block = Int(parts[1].dropFirst(5)) {
+            parts[0] = "layer" + parts[0].dropFirst(5)
+            parts[1] = String(block - 1)
+            let names = ["norm1": "bn1", "norm2": "bn2", "shortcut_norm": "shortcut_bn"]
+            parts[2] = names[parts[2]] ?? parts[2]
+        }
+        return parts.joined(separator: ".")
     }
 
     /// The other side's images are channels first: weights of convolutions, and of what reads their flattened result.

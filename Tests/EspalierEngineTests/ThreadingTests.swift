@@ -51,6 +51,18 @@ import Testing
         }
     }
 
+    @Test func convolutionsOfAllKinds() {
+        for test in ConvolutionCase.all + [ConvolutionCase((16, 16), 32, 16, images: 37)] {
+            for activation in [Op.Conv2D.Activation.none, .relu, .pooledReLU] {
+                guard let out = test.out, min(out.height, out.width) >= 2 else { continue }
+                expectSame([normal(test.x), normal(test.weight, 2), normal([test.outputs], 3)]) {
+                    $0[0].conv2D(
+                        weight: $0[1], bias: $0[2], test.op, activation: activation)
+                }
+            }
+        }
+    }
+
     @Test func batchNorm() {
         final class Owner {}
         let moments = Op.BatchNorm.Moments(mean: normal([37], 5), variance: .zeros([37]))
@@ -59,6 +71,17 @@ import Testing
             expectSame([normal([4_099, 37]), normal([37], 2), normal([37], 3)], mode: mode) {
                 $0[0].batchNorm(
                     weight: $0[1], bias: $0[2], running: moments, epsilon: 1e-2, owner: owner)
+            }
+            expectSame([normal([4_099, 37]), normal([37], 2), normal([37], 3)], mode: mode) {
+                $0[0].batchNorm(
+                    weight: $0[1], bias: $0[2], running: moments, epsilon: 1e-2, owner: owner,
+                    relu: true)
+            }
+            let other = normal([4_099, 37], 8)
+            expectSame([normal([4_099, 37]), normal([37], 2), normal([37], 3), other], mode: mode) {
+                $0[0].batchNorm(
+                    weight: $0[1], bias: $0[2], running: moments, epsilon: 1e-2, owner: owner,
+                    relu: true, adding: $0[3])
             }
         }
     }

@@ -64,7 +64,7 @@ import Testing
         for architecture in [
             Architecture.convnet(channels: [4, 8], hidden: 0, dropout: 0.25),
             .convnet(channels: [1], hidden: 3, dropout: 0, isFolded: true),
-            .mlp(hidden: [5, 6], dropout: 0),
+            .mlp(hidden: [5, 6], dropout: 0), .resnet(depth: 20),
         ] {
             let json = try JSONEncoder().encode(architecture)
             #expect(try JSONDecoder().decode(Architecture.self, from: json) == architecture)

@@ -84,6 +84,48 @@ import Testing
         expectComplete(
             try Network(.mlp(hidden: [7, 5], dropout: 0), input: [6], classes: 3, random: random),
             parameters: 6, buffers: 0)
+        expectComplete(
+            ResidualBlock(inputs: 2, outputs: 2, stride: 1, random: random), parameters: 6,
+            buffers: 4)
+        expectComplete(
+            ResidualBlock(inputs: 2, outputs: 3, stride: 2, random: random), parameters: 9,
+            buffers: 6)
+        expectComplete(GlobalAveragePool(height: 2, width: 3), parameters: 0, buffers: 0)
+        // Of 19 convolutions and two shortcuts with a norm each, and the head.
+        expectComplete(
+            try Network(.resnet(depth: 20), input: [8, 8, 3], classes: 10, random: random),
+            parameters: 21 * 3 + 2, buffers: 21 * 2)
+    }
+
+    @Test func residualNetworks() throws {
+        let network = try Network(
+            .resnet(depth: 20), input: [32, 32, 3], classes: 10, random: RandomStream(seed: 1))
+        let set = ParameterSet(network)
+        // He et al. count 0.27 million in 20 layers; the two shortcuts have 2752 of these.
+        let count = set.entries.reduce(0) { $0 + $1.parameter.value.count }
+        #expect(count == 272_474)
+        #expect(
+            try network.architecture.parameterCount(input: [32, 32, 3], classes: 10) == count)
+        for name in [
+            "conv", "stage1.block1.conv2", "stage2.block1.shortcut", "stage3.block3.conv1",
+        ] {
+            #expect(set[name + ".weight"] != nil, "\(name)")
+        }
+        #expect(set["stage2.block1.shortcut.weight"]?.shape == [32, 1, 1, 16])
+        for depth in [2, 9, 21, 2_000] {
+            #expect(throws: ArchitectureError.self) {
+                _ = try Network(
+                    .resnet(depth: depth), input: [32, 32, 3], classes: 10,
+                    random: RandomStream(seed: 1))
+            }
+        }
+        for input in [[32, 32], [3, 8, 1]] as [Shape] {
+            #expect(throws: ArchitectureError.self) {
+                _ = try Architecture.resnet(depth: 8).parameterCount(input: input, classes: 2)
+            }
+        }
+        #expect(throws: ArchitectureError.self) { _ = try network.quantized(NetworkQuantization()) }
+        #expect(throws: ArchitectureError.self) { _ = try network.folded() }
     }
 
     @Test func namesAreTheCheckpointsKeys() throws {

@@ -11,10 +11,10 @@ import Testing
     private static let networks: [(Architecture, Shape)] = [
         (.convnet(channels: [8, 12], hidden: 20, dropout: 0.2), [8, 8, 1]),
         (.convnet(channels: [5], hidden: 0, dropout: 0), [6, 7, 3]),
-        (.mlp(hidden: [33, 17], dropout: 0.1), [4, 4, 2]),
+        (.mlp(hidden: [33, 17], dropout: 0.1), [4, 4, 2]), (.resnet(depth: 8), [8, 9, 3]),
     ]
 
-    @Test("A network of floats gives what its tape gives", arguments: 0..<3)
+    @Test("A network of floats gives what its tape gives", arguments: 0..<4)
     func floats(index: Int) throws {
         let (architecture, input) = Self.networks[index]
         let network = try Network(

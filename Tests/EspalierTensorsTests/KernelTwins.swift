@@ -144,6 +144,7 @@ let kernelChecks: [String: KernelCheck] = [
     quantizeKernelChecks, functionKernelChecks, rowKernelChecks, copyKernelChecks,
     sparseFloatKernelChecks,
     productKernelChecks,
+    convolutionKernelChecks,
 ].reduce(into: [:]) { all, part in all.merge(part) { first, _ in first } }
 
 @Suite struct KernelTwinTests {

@@ -26,6 +26,30 @@ import Testing
         for file in files { _ = try Recipe.checked(path: folder + "/" + file) }
     }
 
+    @Test func residualNetworks() throws {
+        func text(_ model: String) -> String {
+            """
+            name: residual
+            data: {digits: {dataset: digits}}
+            models: {network: {\(model)}}
+            stages: [{name: one, model: network, on: digits, epochs: 1}]
+            """
+        }
+        for (model, depth) in [("family: resnet, depth: 32", 32), ("family: resnet", 20)] {
+            #expect(problems(text(model)).isEmpty)
+            let recipe = try Recipe(text: text(model), path: "r.yaml")
+            #expect(recipe.models["network"] == .resnet(depth: depth))
+        }
+        #expect(
+            problems(text("family: resnet, depth: 21")).contains {
+                $0.hasPrefix("r.yaml:3:43: error: a resnet's depth is 6 n + 2")
+            })
+        #expect(
+            problems(text("family: resnet, hidden: 3")).contains {
+                $0.contains("unknown key 'hidden' in model 'network'")
+            })
+    }
+
     @Test func allProblemsAtOnceWithTheirPlaces() {
         let text = """
             name: faulty

@@ -53,7 +53,7 @@ class Block(nn.Module):
 class ResNet20(nn.Module):
     """ResNet-20 for CIFAR: 3 stages of 3 blocks with 16, 32 and 64 channels; shortcut B (He et al., CVPR 2016)."""
 
-    shape, batch = (3, 32, 32), 128
+    shape, batch = (3, 32, 32), 64
 
     def __init__(self):
         super().__init__()

@@ -27,6 +27,26 @@ typedef struct {
     int32_t dilation_y, dilation_x;
 } esp_window;
 
+// A convolution over an image that has its padding. The operands of an output pixel are taps_y x taps_x runs of `depth`
+// floats; all distances count floats. Where dilation is 1, a row of taps is one run.
+typedef struct {
+    size_t rows, columns;       // output pixels
+    size_t down, right;         // from the operands of an output pixel to those of its neighbours
+    size_t taps_y, taps_x;      // runs
+    size_t tap_down, tap_right; // from one run to its neighbours
+    size_t depth;               // of a run; 1 in a depthwise convolution, whose output c takes operand c of a run
+    size_t out_down, out_right; // between output pixels
+    size_t outputs;
+} esp_taps;
+
+// A row of tiles of Winograd's F(2x2, 3x3). In [16][tiles][channels] `plane` floats lie between two of the 16 matrices.
+typedef struct {
+    size_t tiles, channels;
+    size_t down, right; // between pixels of the image
+    size_t plane;
+    size_t rows, columns; // output pixels of the tiles that there are: 1 or 2 rows, up to 2 tiles columns
+} esp_tiles;
+
 // code = clamp(round_half_even(x / scale) + zero_point, low, high), and x' = (code - zero_point) scale.
 typedef struct {
     float scale;

@@ -25,12 +25,15 @@ public struct BatchNorm: Layer {
         self.epsilon = epsilon
     }
 
-    public func callAsFunction(_ x: Value) -> Value {
+    public func callAsFunction(_ x: Value) -> Value { self(x, relu: false) }
+
+    /// The layer with a ReLU behind it, in one pass while training; `other` is added before that.
+    package func callAsFunction(_ x: Value, relu: Bool, adding other: Value? = nil) -> Value {
         x.batchNorm(
             weight: x.tape.parameter(weight), bias: x.tape.parameter(bias),
             running: Op.BatchNorm.Moments(
                 mean: running.mean.value, variance: running.variance.value),
-            epsilon: epsilon, owner: running)
+            epsilon: epsilon, owner: running, relu: relu, adding: other)
     }
 
     /// Weight and bias of a layer that does what a layer and this norm behind it do in evaluation mode.

@@ -1,5 +1,5 @@
 public import EspalierEngine
-import EspalierGraph
+package import EspalierGraph
 public import EspalierTensors
 
 /// A two-dimensional convolution over channels-last images. [N, H, W, inputs] -> [N, OH, OW, outputs]
@@ -27,10 +27,14 @@ public struct Convolution2D: Layer {
         self.padding = padding
     }
 
-    public func callAsFunction(_ x: Value) -> Value {
+    public func callAsFunction(_ x: Value) -> Value { self(x, activation: .none) }
+
+    /// The layer with what follows it, in one pass while training.
+    package func callAsFunction(_ x: Value, activation: Op.Conv2D.Activation) -> Value {
         x.conv2D(
             weight: x.tape.parameter(weight), bias: bias.map { x.tape.parameter($0) },
-            Op.Conv2D(stride: Size2D(stride), padding: Padding2D(Size2D(padding))))
+            Op.Conv2D(stride: Size2D(stride), padding: Padding2D(Size2D(padding))),
+            activation: activation)
     }
 
     public func visit(_ visitor: inout some ModuleVisitor) {

@@ -7,6 +7,12 @@ public enum Architecture: Sendable, Hashable {
     case convnet(channels: [Int], hidden: Int, dropout: Float, isFolded: Bool = false)
     /// Fully connected layers with ReLU.
     case mlp(hidden: [Int], dropout: Float)
+    /// The residual network for small images of He et al., 2016: a 3x3 convolution to 16 channels, three stages of n blocks
+    /// with 16, 32 and 64 channels, the mean of each channel. Its depth is 6 n + 2.
+    case resnet(depth: Int)
+
+    /// The channels of each stage of a residual network.
+    static let residualChannels = [16, 32, 64]
 
     /// The most numbers that a network may have: 2 GiB of them.
     public static let maximumParameters = 1 << 29
@@ -57,6 +63,29 @@ public enum Architecture: Sendable, Hashable {
                 try add(outputs, features, more: 1)
                 features = outputs
             }
+        case .resnet(let depth):
+            guard input.rank == 3 else {
+                throw ArchitectureError("a resnet takes images [H, W, C], not \(input)")
+            }
+            guard depth >= 8, depth % 6 == 2, depth <= 1_202 else {
+                throw ArchitectureError(
+                    "a resnet's depth is 6 n + 2, from 8 up to 1202, not \(depth)")
+            }
+            guard input[0] >= 4, input[1] >= 4 else {
+                throw ArchitectureError("a resnet halves images twice; \(input) is too small")
+            }
+            var inputs = Architecture.residualChannels[0]
+            // Weights, and scale and shift of the norm.
+            try add(inputs, 9 * input[2], more: 2)
+            for outputs in Architecture.residualChannels {
+                for _ in 0..<(depth - 2) / 6 {
+                    try add(outputs, 9 * inputs, more: 2)
+                    try add(outputs, 9 * outputs, more: 2)
+                    if inputs != outputs { try add(outputs, inputs, more: 2) }
+                    inputs = outputs
+                }
+            }
+            features = inputs
         }
         try add(classes, features, more: 1)
         return total
@@ -65,6 +94,7 @@ public enum Architecture: Sendable, Hashable {
     private var dropout: Float {
         switch self {
         case .convnet(_, _, let dropout, _), .mlp(_, let dropout): dropout
+        case .resnet: 0
         }
     }
 }
@@ -72,11 +102,11 @@ public enum Architecture: Sendable, Hashable {
 // Written out flat, as recipes name it; what later versions add has a default in earlier files.
 extension Architecture: Codable {
     private enum Key: String, CodingKey {
-        case family, channels, hidden, dropout, folded
+        case family, channels, hidden, dropout, folded, depth
     }
 
     private enum Family: String, Codable {
-        case convnet, mlp
+        case convnet, mlp, resnet
     }
 
     public init(from decoder: any Decoder) throws {
@@ -90,6 +120,7 @@ extension Architecture: Codable {
                 isFolded: try fields.decodeIfPresent(Bool.self, forKey: .folded) ?? false)
         case .mlp:
             self = .mlp(hidden: try fields.decode([Int].self, forKey: .hidden), dropout: dropout)
+        case .resnet: self = .resnet(depth: try fields.decode(Int.self, forKey: .depth))
         }
     }
 
@@ -104,6 +135,9 @@ extension Architecture: Codable {
         case .mlp(let hidden, _):
             try fields.encode(Family.mlp, forKey: .family)
             try fields.encode(hidden, forKey: .hidden)
+        case .resnet(let depth):
+            try fields.encode(Family.resnet, forKey: .family)
+            try fields.encode(depth, forKey: .depth)
         }
         if dropout > 0 { try fields.encode(dropout, forKey: .dropout) }
     }

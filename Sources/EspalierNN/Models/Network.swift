@@ -1,4 +1,5 @@
 public import EspalierEngine
+import EspalierGraph
 public import EspalierTensors
 
 /// A classifier: a stack of layers that ends in a head with one output a class.
@@ -82,6 +83,12 @@ public struct Network: Layer {
             for (index, outputs) in hidden.enumerated() {
                 add(linear: "hidden\(index + 1)", outputs, dropout: dropout)
             }
+        case .resnet(let depth):
+            guard quantization == nil else {
+                throw ArchitectureError("a resnet is not quantized: its norms stay in its blocks")
+            }
+            body = Network.residual(depth: depth, input: input, random)
+            features = Architecture.residualChannels.last ?? 0
         }
         self.body = body
         head = Linear(
@@ -91,19 +98,48 @@ public struct Network: Layer {
         }
     }
 
+    private static func residual(
+        depth: Int, input: Shape, _ random: RandomStream
+    ) -> [(String, Step)] {
+        var inputs = Architecture.residualChannels[0]
+        let first = Convolution2D(
+            inputs: input[2], outputs: inputs, kernel: 3, padding: 1, bias: false,
+            random: random.child("conv"))
+        var body: [(String, Step)] = [
+            ("conv", .layer(first)), ("norm", .layer(BatchNorm(channels: inputs))), ("", .relu),
+        ]
+        var (height, width) = (input[0], input[1])
+        for (stage, outputs) in Architecture.residualChannels.enumerated() {
+            for block in 0..<(depth - 2) / 6 {
+                let name = "stage\(stage + 1).block\(block + 1)"
+                let stride = stage > 0 && block == 0 ? 2 : 1
+                let layer = ResidualBlock(
+                    inputs: inputs, outputs: outputs, stride: stride, random: random.child(name))
+                body.append((name, .layer(layer)))
+                (height, width) = ((height + stride - 1) / stride, (width + stride - 1) / stride)
+                inputs = outputs
+            }
+        }
+        body.append(("", .layer(GlobalAveragePool(height: height, width: width))))
+        return body
+    }
+
     public func callAsFunction(_ x: Value) -> Value {
         head(segments.reduce(x) { x, part in x.tape.segment([x]) { run(part, on: $0[0]) } })
     }
 
     private func run(_ part: Range<Int>, on x: Value) -> Value {
-        body[part].reduce(x) { x, entry in
-            switch entry.step {
-            case .layer(let layer): layer(x)
-            case .relu: x.relu()
-            case .dropout(let probability): x.dropout(probability)
-            case .flatten: x.flattened()
+        var x = x
+        var rest = body[part]
+        while let (_, step) = rest.popFirst() {
+            switch step {
+            case .layer(let layer): x = Network.apply(layer, to: x, &rest)
+            case .relu: x = x.relu()
+            case .dropout(let probability): x = x.dropout(probability)
+            case .flatten: x = x.flattened()
             }
         }
+        return x
     }
 
     /// What a tape that recomputes computes again at once: a layer with parameters and what follows it up to the next.
@@ -112,11 +148,33 @@ public struct Network: Layer {
             [0]
             + body.indices.dropFirst().filter {
                 if case .layer(let layer) = body[$0].step {
-                    return layer is Linear || layer is Convolution2D
+                    return layer is Linear || layer is Convolution2D || layer is ResidualBlock
                 }
                 return false
             }
         return zip(starts, starts.dropFirst() + [body.count]).map { $0..<$1 }
+    }
+
+    // ReLU, and 2x2 pooling behind it, in the pass of the layer before them.
+    private static func apply(
+        _ layer: any Layer, to x: Value, _ rest: inout ArraySlice<(name: String, step: Step)>
+    ) -> Value {
+        guard case .relu? = rest.first?.step else { return layer(x) }
+        if let norm = layer as? BatchNorm {
+            rest.removeFirst()
+            return norm(x, relu: true)
+        }
+        if let linear = layer as? Linear {
+            rest.removeFirst()
+            return linear(x, .relu)
+        }
+        guard let convolution = layer as? Convolution2D else { return layer(x) }
+        rest.removeFirst()
+        if case .layer(let next)? = rest.first?.step, (next as? MaxPool2D)?.kernel == 2 {
+            rest.removeFirst()
+            return convolution(x, activation: .pooledReLU)
+        }
+        return convolution(x, activation: .relu)
     }
 
     public func visit(_ visitor: inout some ModuleVisitor) {

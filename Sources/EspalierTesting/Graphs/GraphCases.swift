@@ -87,6 +87,7 @@ extension GraphSamples {
                 .convnet(channels: [4, 8], hidden: 16, dropout: 0), input: [8, 8, 4],
                 pruned: ["conv2.weight": mask([8, 3, 3, 4], outputs: 1, inputs: 4, every: 10)])
         },
+        GraphCase("resnet") { try recorded(.resnet(depth: 8), input: [4, 4, 1]) },
         GraphCase("quantized convnet") { tiny },
         GraphCase("quickstart") { quantizedConvnet() },
         GraphCase("blocks of 4x1") { masked([16, 24], 4, 1) },

@@ -244,21 +244,32 @@ extension Architecture {
         let fields = RecipeFields(node, "model '\(name)'", problems)
         defer { fields.finish() }
         let family = fields.located("family")
-        let dropout = Float(fields.double("dropout", in: 0...0.99) ?? 0)
+        func dropout() -> Float { Float(fields.double("dropout", in: 0...0.99) ?? 0) }
         switch family?.value {
         case "convnet":
             self = .convnet(
                 channels: fields.ints("channels", in: 1...65_536) ?? [32, 64],
-                hidden: fields.int("hidden", in: 0...1_000_000) ?? 128, dropout: dropout)
+                hidden: fields.int("hidden", in: 0...1_000_000) ?? 128, dropout: dropout())
         case "mlp":
-            self = .mlp(hidden: fields.ints("hidden", in: 1...1_000_000) ?? [512], dropout: dropout)
+            self = .mlp(
+                hidden: fields.ints("hidden", in: 1...1_000_000) ?? [512], dropout: dropout())
+        case "resnet":
+            let position = fields.node("depth")?.position ?? node.position
+            let depth = fields.int("depth", in: 8...1_202) ?? 20
+            if depth % 6 != 2 {
+                problems.add(
+                    "a resnet's depth is 6 n + 2, such as 20 or 32, not \(depth)", at: position)
+            }
+            self = .resnet(depth: depth)
         case nil:
+            _ = dropout()
             problems.add("model '\(name)' needs 'family'", at: node.position)
             return nil
         case .some(let other):
+            _ = dropout()
             problems.add(
                 "there is no model family '\(other)'; "
-                    + suggestion(for: other, among: ["convnet", "mlp"]),
+                    + suggestion(for: other, among: ["convnet", "mlp", "resnet"]),
                 at: family?.position ?? node.position)
             return nil
         }
