@@ -43,9 +43,10 @@ let package = Package(
         .target(
             name: "CEspalierKernels",
             exclude: [
-                "copies.inc", "elements.inc", "elements_scalar.inc", "int8.inc", "int8_avx2.inc",
-                "int8_blocks.inc", "int8_scalar.inc", "layers.inc", "quantize.inc", "rows.inc",
-                "table.inc", "vector.inc", "words.inc", "words_avx2.inc",
+                "attention.inc", "copies.inc", "elements.inc", "elements_scalar.inc",
+                "fused_scalar.inc", "int8.inc", "int8_avx2.inc", "int8_blocks.inc",
+                "int8_scalar.inc", "layers.inc", "losses.inc", "quantize.inc", "rows.inc",
+                "table.inc", "updates.inc", "vector.inc", "words.inc", "words_avx2.inc",
             ]),
         .systemLibrary(
             name: "COpenBLAS", pkgConfig: "openblas",

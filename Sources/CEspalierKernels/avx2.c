@@ -18,6 +18,9 @@
 #include "quantize.inc"
 #include "words_avx2.inc"
 #include "layers.inc"
+#include "attention.inc"
+#include "losses.inc"
+#include "updates.inc"
 #include "int8_avx2.inc"
 #include "int8_blocks.inc"
 #pragma clang attribute pop

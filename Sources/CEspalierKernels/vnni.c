@@ -21,6 +21,9 @@
 #include "quantize.inc"
 #include "words.inc"
 #include "layers.inc"
+#include "attention.inc"
+#include "losses.inc"
+#include "updates.inc"
 #include "int8.inc"
 #include "int8_blocks.inc"
 #pragma clang attribute pop

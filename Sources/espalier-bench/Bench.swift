@@ -39,7 +39,7 @@ struct Bench: ParsableCommand {
         let meter = Meter(seconds: seconds)
         let cases =
             ProductCases.all + FloatCases.all + StepCases.all + Int8Cases.all
-            + ConvolutionCases.all + CostCases.all + KernelCases.all
+            + ConvolutionCases.all + FusedCases.all + CostCases.all + KernelCases.all
         if !json {
             print("\(Machine.report)\n")
             print(Measurement.header)

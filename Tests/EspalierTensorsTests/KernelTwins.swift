@@ -142,6 +142,7 @@ let kernelChecks: [String: KernelCheck] = [
     elementKernelChecks, reductionKernelChecks, columnKernelChecks, windowKernelChecks,
     updateKernelChecks, layerKernelChecks, int8KernelChecks, sparseKernelChecks,
     quantizeKernelChecks, functionKernelChecks, rowKernelChecks, copyKernelChecks,
+    attentionKernelChecks, lossKernelChecks,
 ].reduce(into: [:]) { all, part in all.merge(part) { first, _ in first } }
 
 @Suite struct KernelTwinTests {

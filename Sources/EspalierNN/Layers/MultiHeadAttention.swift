@@ -36,7 +36,22 @@ public struct MultiHeadAttention: Module {
         self.heads = heads
     }
 
-    /// x attends to itself, or to a memory. [B, Lq, size], [B, Lk, memorySize] -> [B, Lq, size]
+    /// x attends to itself, or to a memory, without the probabilities ever being held.
+    /// [B, Lq, size], [B, Lk, memorySize] -> [B, Lq, size]
+    ///
+    /// `keyMask` [B, Lk] is 1 for places that count, else 0; with `isCausal` place i sees places up to i. A place that
+    /// sees none gets the output of zeros.
+    public func callAsFunction(
+        _ x: Value, to memory: Value? = nil, keyMask: Tensor? = nil, isCausal: Bool = false
+    ) -> Value {
+        let memory = memory ?? x
+        return output(
+            query(x).attention(
+                keys: key(memory), values: value(memory), heads: heads, keyMask: keyMask,
+                isCausal: isCausal))
+    }
+
+    /// x attends to itself, or to a memory, with the probabilities. [B, Lq, size], [B, Lk, memorySize] -> [B, Lq, size]
     ///
     /// `keyMask` [B, Lk] is 1 for places that count, else 0; with `isCausal` place i sees places up to i. The
     /// probabilities are [B, heads, Lq, Lk].
