@@ -242,27 +242,6 @@ static void KERNEL(f32_avg_pool_gradient)(const esp_window *w, const float *fact
         }
 }
 
-static void KERNEL(f32_sgd)(const esp_sgd *rule, const float *gradient, float *value, float *momentum, size_t n) {
-    for (size_t i = 0; i < n; i++) {
-        float g = gradient[i] + rule->decay * value[i];
-        if (momentum) {
-            momentum[i] = rule->momentum * momentum[i] + rule->gain * g;
-            g = rule->nesterov ? g + rule->momentum * momentum[i] : momentum[i];
-        }
-        value[i] -= rule->rate * g;
-    }
-}
-
-static void KERNEL(f32_adamw)(const esp_adamw *rule, const float *gradient, float *value, float *first, float *second,
-                              size_t n) {
-    for (size_t i = 0; i < n; i++) {
-        float g = gradient[i];
-        first[i] = rule->beta1 * first[i] + (1 - rule->beta1) * g;
-        second[i] = rule->beta2 * second[i] + (1 - rule->beta2) * (g * g);
-        value[i] = rule->keep * value[i] - rule->step * (first[i] / (sqrtf(second[i]) / rule->root + rule->epsilon));
-    }
-}
-
 static void KERNEL(u32_philox)(uint64_t key, uint64_t stream, uint64_t block, uint32_t *y, size_t blocks) {
     for (size_t b = 0; b < blocks; b++) esp_philox(key, block + b, stream, y + 4 * b);
 }
@@ -312,6 +291,7 @@ static void KERNEL(u8_dequantize)(const esp_quantizer *q, const uint8_t *x, floa
 }
 
 #include "elements_scalar.inc"
+#include "fused_scalar.inc"
 #include "copies.inc"
 #include "convolution_scalar.inc"
 #include "int8_scalar.inc"

@@ -105,6 +105,8 @@ extension Op {
         case .gather(let op): op
         case .take(let op): op
         case .scatterAdd(let op): op
+        case .attention(let op): op
+        case .residualNorm(let op): op
         case .resample(let op): op
         }
     }

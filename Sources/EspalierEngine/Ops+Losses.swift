@@ -9,75 +9,65 @@ import EspalierTensors
 #endif
 
 extension Op.CrossEntropy: Differentiable {
-    // The forward computes dlogits / dloss as well: softmax is at hand there, and the loss of a row and its
-    // gradient need the same weights.
+    // Kept: the logits and a few numbers a row. The gradient is computed from them in one pass, so that nothing else of
+    // the logits' size is ever held.
     func forward(_ inputs: [Tensor], _ context: inout ForwardContext) -> Tensor {
         let logits = inputs[0]
-        let logProbabilities = Kernels.logSoftmax(logits)
-        let classes = logits.shape[logits.shape.rank - 1]
-        let rows = classes == 0 ? 0 : logits.count / classes
-        var losses = [Float](repeating: 0, count: rows)
-        // Row r's gradient is coefficient[r] * softmax - targets.
-        var coefficients = [Float](repeating: 0, count: rows)
-        var targets = Tensor.zeros(logits.shape)
-        let divisor = fill(
-            logProbabilities.span, rows: rows, classes: classes, losses: &losses,
-            coefficients: &coefficients, targets: &targets)
-        if context.isRecording {
-            var gradient = Kernels.softmax(logits)
-            gradient.combine(rows: rows, coefficients, minus: targets)
-            context.keep(reduction == .mean ? Kernels.scale(gradient, by: 1 / divisor) : gradient)
-        }
+        let (targets, divisor) = targets(classes: logits.shape[logits.shape.rank - 1])
+        let (losses, weights, sums) = Kernels.crossEntropy(logits, targets)
+        context.keep(logits, weights, sums, Tensor(divisor))
         guard reduction != .none else {
-            return Tensor(losses, shape: Shape(logits.shape.dropLast()))
+            return losses.reshaped(to: Shape(logits.shape.dropLast()))
         }
-        let total = losses.reduce(0.0) { $0 + Double($1) }
+        let total = losses.elements.reduce(0.0) { $0 + Double($1) }
         return Tensor(Float(reduction == .mean ? total / Double(divisor) : total))
     }
 
     func gradients(_ upstream: Tensor, _ saved: Saved) -> [Tensor?] {
-        var gradient = saved.tensors[0]
-        if reduction != .none { return [Kernels.scale(gradient, by: upstream.scalar)] }
-        gradient.scaleRows(upstream.span)
-        return [gradient]
-    }
-
-    /// Fills in each row's loss and targets; returns what the mean divides by.
-    private func fill(
-        _ logProbabilities: Span<Float>, rows: Int, classes: Int, losses: inout [Float],
-        coefficients: inout [Float], targets: inout Tensor
-    ) -> Float {
-        var divisor: Float = 0
-        let weights = classWeights?.elements ?? [Float](repeating: 1, count: classes)
-        let spread = smoothing / Float(max(classes, 1))
-        var targetSpan = targets.mutableSpan
-        for row in 0..<rows {
-            let base = row * classes
-            let label = label(row, classes: classes)
-            if let label, Int32(label) == ignoredClass { continue }
-            divisor += label.map { weights[$0] } ?? 1
-            for index in 0..<classes {
-                var share = spread * weights[index]
-                switch target {
-                case .classes: if index == label { share += (1 - smoothing) * weights[index] }
-                case .probabilities(let tensor):
-                    share += (1 - smoothing) * weights[index] * tensor.span[base + index]
-                }
-                targetSpan[base + index] = share
-                coefficients[row] += share
-                if share != 0 { losses[row] -= share * logProbabilities[base + index] }
+        let (logits, weights, sums) = (saved.tensors[0], saved.tensors[1], saved.tensors[2])
+        let factors =
+            switch reduction {
+            case .none: upstream.reshaped(to: weights.shape)
+            case .sum: Tensor(repeating: upstream.scalar, shape: weights.shape)
+            case .mean:
+                Tensor(
+                    repeating: upstream.scalar * (1 / saved.tensors[3].scalar),
+                    shape: weights.shape)
             }
-        }
-        return divisor
+        let (targets, _) = targets(classes: logits.shape[logits.shape.rank - 1])
+        return [
+            Kernels.crossEntropyGradient(
+                logits, targets, weights: weights, sums: sums, factors: factors)
+        ]
     }
 
-    private func label(_ row: Int, classes: Int) -> Int? {
-        guard case .classes(let labels) = target else { return nil }
-        let label = Int(labels.elements[row])
-        require(
-            labels.elements[row] == ignoredClass || (0..<classes).contains(label),
-            "cross-entropy: class \(label) in row \(row) is not in 0..<\(classes)")
-        return label
+    /// What the kernels hold rows against, and what the mean divides by.
+    private func targets(classes: Int) -> (Kernels.CrossEntropyTargets, divisor: Float) {
+        switch target {
+        case .probabilities(let tensor):
+            let rows = classes == 0 ? 0 : tensor.count / classes
+            return (
+                Kernels.CrossEntropyTargets(
+                    classes: nil, probabilities: tensor, weights: classWeights,
+                    smoothing: smoothing), Float(rows)
+            )
+        case .classes(let labels):
+            let weights = classWeights?.elements
+            var divisor: Float = 0
+            let live = labels.elements.enumerated().map { row, label -> Int32 in
+                if label == ignoredClass { return -1 }
+                require(
+                    (0..<classes).contains(Int(label)),
+                    "cross-entropy: class \(label) in row \(row) is not in 0..<\(classes)")
+                divisor += weights?[Int(label)] ?? 1
+                return label
+            }
+            return (
+                Kernels.CrossEntropyTargets(
+                    classes: live, probabilities: nil, weights: classWeights, smoothing: smoothing),
+                divisor
+            )
+        }
     }
 }
 
@@ -121,19 +111,6 @@ extension Op.Distillation: Differentiable {
 }
 
 extension Tensor {
-    /// Row r becomes factors[r] times itself, less the same row of `other`.
-    fileprivate mutating func combine(rows: Int, _ factors: [Float], minus other: Tensor) {
-        guard rows > 0 else { return }
-        let columns = count / rows
-        var target = mutableSpan
-        let subtracted = other.span
-        for row in 0..<rows {
-            for index in row * columns..<(row + 1) * columns {
-                target[index] = factors[row] * target[index] - subtracted[index]
-            }
-        }
-    }
-
     fileprivate mutating func scaleRows(_ factors: Span<Float>) {
         guard factors.count > 0 else { return }
         let columns = count / factors.count

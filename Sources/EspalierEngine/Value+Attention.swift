@@ -1,13 +1,32 @@
+import EspalierGraph
 public import EspalierTensors
 
-// Attention, made of products and softmax.
+// Attention, as one op and made of products and softmax.
 extension Value {
+    /// Scaled dot-product attention in several heads at once, whose parts lie side by side in the last axis, as one op
+    /// that never holds the probabilities. [B, Lq, E], [B, Lk, E], [B, Lk, Ev] -> [B, Lq, Ev]
+    ///
+    /// Vaswani et al., "Attention is all you need", NeurIPS 2017; Dao et al., "FlashAttention", NeurIPS 2022. `keyMask`
+    /// [B, Lk] is 1 for keys that count, else 0; `isCausal` keeps key j for query i where j <= i. The scale is one over
+    /// the root of a head's size unless given. A query that may look at no key has a result and gradients of 0.
+    public func attention(
+        keys: Value, values: Value, heads: Int, keyMask: Tensor? = nil, isCausal: Bool = false,
+        scale: Float? = nil
+    ) -> Value {
+        let depth = (shape.last ?? 0) / max(heads, 1)
+        let op = Op.Attention(
+            heads: heads, isCausal: isCausal,
+            scale: scale ?? 1 / Float(max(depth, 1)).squareRoot())
+        let mask = keyMask.map { tape.input($0) }
+        return tape.apply(.attention(op), [self, keys, values] + [mask].compactMap(\.self)).value
+    }
+
     /// Scaled dot-product attention of these queries: softmax(scale Q Kᵀ) V, with the probabilities.
     /// [..., Lq, D], [..., Lk, D], [..., Lk, Dv] -> [..., Lq, Dv], [..., Lq, Lk]
     ///
     /// Vaswani et al., "Attention is all you need", NeurIPS 2017. `keyMask` is 1 for keys that count, else 0, and can be
     /// broadcast to the probabilities; `isCausal` keeps key j for query i where j <= i. A query that may look at no key
-    /// has NaN. The scale is 1 / sqrt(D) unless given. In training mode values are met with probabilities of which
+    /// has NaN: there is nothing to divide by. The scale is 1 / sqrt(D) unless given. In training mode values are met with probabilities of which
     /// `dropout` are dropped; those returned are whole.
     public func attention(
         keys: Value, values: Value, keyMask: Tensor? = nil, isCausal: Bool = false,

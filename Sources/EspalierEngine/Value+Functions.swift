@@ -149,6 +149,22 @@ extension Value {
             weight, nil, Op.LayerNorm(axisCount: axisCount, epsilon: epsilon, isCentred: false))
     }
 
+    /// Layer norm of x + residual, as one op where gradients will be asked for.
+    ///
+    /// An evaluation is recorded as an addition and a layer norm, so that exported graphs need nothing else.
+    public func residualNorm(
+        _ residual: Value, weight: Value? = nil, bias: Value? = nil, epsilon: Float = 1e-5
+    ) -> Value {
+        guard tape.mode == .training, shape == residual.shape else {
+            return (self + residual).layerNorm(weight: weight, bias: bias, epsilon: epsilon)
+        }
+        require(weight != nil || bias == nil, "a layer norm with a bias has a weight")
+        let op = Op.ResidualNorm(norm: Op.LayerNorm(epsilon: epsilon))
+        return tape.apply(
+            .residualNorm(op), [self, residual] + [weight, bias].compactMap(\.self)
+        ).value
+    }
+
     private func normalized(_ weight: Value?, _ bias: Value?, _ op: Op.LayerNorm) -> Value {
         require(weight != nil || bias == nil, "a layer norm with a bias has a weight")
         return tape.apply(.layerNorm(op), [self] + [weight, bias].compactMap(\.self)).value

@@ -42,6 +42,23 @@ extension Op.Reduce {
     }
 }
 
+extension Op.Attention {
+    /// Tag 1 the heads and whether it is causal; tag 2 the scale.
+    var attributes: [Opset.Attribute] {
+        [
+            Opset.Attribute(1, [heads, isCausal ? 1 : 0]),
+            Opset.Attribute(tag: 2, value: .floats([scale])),
+        ]
+    }
+
+    init(_ fields: inout AttributeFields) throws(OpsetError) {
+        let head = try fields.integers(1, count: 2...2, in: 0...fields.largest)
+        let scale = try fields.floats(2, count: 1...1)[0]
+        guard head[0] > 0, head[1] <= 1 else { throw OpsetError("an attention of \(head)") }
+        self.init(heads: head[0], isCausal: head[1] == 1, scale: scale)
+    }
+}
+
 extension Op.Slice {
     fileprivate init(_ fields: inout AttributeFields) throws(OpsetError) {
         let values = try fields.integers(

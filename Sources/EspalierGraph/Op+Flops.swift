@@ -14,7 +14,12 @@ extension Op {
         case .matMul(let op):
             let depth = MatMul.matrix(operands[0], isTransposed: op.transposesA).columns
             return 2 * result.elementCount * depth
-        case .add, .scale, .mask, .fakeQuantize, .relu, .maxPool2D, .averagePool2D, .batchNorm,
+        case .attention:
+            // Scores, and values met with them.
+            let keys = operands[1][1] * operands[0].dropLast().reduce(1, *)
+            return 2 * keys * (operands[0][2] + operands[2][2])
+        case .residualNorm, .add, .scale, .mask, .fakeQuantize, .relu, .maxPool2D, .averagePool2D,
+            .batchNorm,
             .softmax, .dropout, .reshape, .crossEntropy, .distillation, .unary, .binary, .select,
             .fill, .reduce, .cumulativeSum, .permute, .slice, .concatenate, .pad, .expand,
             .triangle, .layerNorm, .gather, .take, .scatterAdd, .resample:

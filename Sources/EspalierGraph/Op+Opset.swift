@@ -88,6 +88,8 @@ extension Op {
         case .take: entry(31, "take", "Gather", 1...1, isForInference: false)
         case .scatterAdd:
             entry(32, "scatter_add", "ScatterElements", 2...2, isForInference: false)
+        case .attention: entry(33, "attention", "Attention", 3...4)
+        case .residualNorm: entry(34, "residual_norm", nil, 2...4, isForInference: false)
         case .resample: entry(40, "resample", "Resize", 1...1)
         }
     }
@@ -96,7 +98,7 @@ extension Op {
     package var attributes: [Opset.Attribute] {
         switch self {
         case .add, .relu, .linear, .mask, .dropout, .crossEntropy, .distillation, .select,
-            .gather, .take, .scatterAdd:
+            .gather, .take, .scatterAdd, .residualNorm:
             []
         case .unary(let op): op.attributes
         case .binary(let op): [Opset.Attribute(1, [op.function.number])]
@@ -117,6 +119,7 @@ extension Op {
                 Opset.Attribute(1, [op.axisCount, op.isCentred ? 1 : 0]),
                 Opset.Attribute(tag: 2, value: .floats([op.epsilon])),
             ]
+        case .attention(let op): op.attributes
         case .resample(let op): op.attributes
         case .scale(let op): [Opset.Attribute(tag: 1, value: .floats([op.factor]))]
         case .conv2D(let op):
@@ -175,8 +178,9 @@ extension Op {
             self = .reshape(
                 Reshape(to: try fields.integers(1, count: 0...8, in: -1...fields.largest)))
         case 10: self = .fakeQuantize(FakeQuantize(parameters: try QuantizationParameters(&fields)))
-        case 11...15, 30...32:
+        case 11...15, 30...32, 34:
             throw OpsetError("op \(number) is for training and cannot stand in a file")
+        case 33: self = .attention(try Attention(&fields))
         case 40: self = .resample(try Resample(&fields))
         case 16...29: self = try Op.decoded(number, &fields)
         default:

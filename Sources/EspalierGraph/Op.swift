@@ -37,6 +37,8 @@ package enum Op: Sendable {
     case gather(Gather)
     case take(Take)
     case scatterAdd(ScatterAdd)
+    case attention(Attention)
+    case residualNorm(ResidualNorm)
     case resample(Resample)
 }
 
@@ -76,6 +78,8 @@ extension Op {
         case .gather(let op): op
         case .take(let op): op
         case .scatterAdd(let op): op
+        case .attention(let op): op
+        case .residualNorm(let op): op
         case .resample(let op): op
         }
     }

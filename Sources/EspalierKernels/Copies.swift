@@ -56,13 +56,19 @@ extension Kernels {
     ) -> Tensor {
         let (outer, extent, inner) = split(shape, axis)
         let count = indices.count
-        var dx = Tensor.zeros(shape)
+        var dx = zeros(shape)
+        // A strip of columns belongs to one thread, which adds its rows in order: the same bytes for any number of
+        // threads.
+        let strip = 64
+        let strips = (inner + strip - 1) / strip
         unsafe dx.writing { dx in
             unsafe reading(dy, indices) { dy, indices in
-                forEachBlock(outer, grain: rowGrain(count * inner)) { at, n in
-                    for part in at..<at + n {
+                forEachBlock(outer * strips, grain: rowGrain(count * min(inner, strip))) { at, n in
+                    for index in at..<at + n {
+                        let (part, first) = (index / strips, index % strips * strip)
                         unsafe c.f32_take_gradient(
-                            indices, dy + part * count * inner, dx + part * extent * inner, count,
+                            indices, dy + part * count * inner + first,
+                            dx + part * extent * inner + first, count, min(strip, inner - first),
                             inner)
                     }
                 }

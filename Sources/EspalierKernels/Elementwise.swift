@@ -89,6 +89,17 @@ extension Kernels {
         }
     }
 
+    /// Zeros, filled in by all threads: for what is large, such as the gradient of an embedding.
+    package static func zeros(_ shape: Shape) -> Tensor {
+        unsafe Tensor(shape) { y in
+            forEachBlock(shape.elementCount, grain: 16 * grain) { at, n in
+                unsafe UnsafeMutableRawBufferPointer(
+                    start: y + at, count: n * MemoryLayout<Float>.stride
+                ).initializeMemory(as: UInt8.self, repeating: 0)
+            }
+        }
+    }
+
     static func map(
         _ x: Tensor, _ kernel: (UnsafePointer<Float>, UnsafeMutablePointer<Float>, Int) -> Void
     ) -> Tensor {
@@ -123,11 +134,6 @@ extension Kernels {
     /// The sum of all elements. Chunks are summed in order: the same for any number of threads.
     package static func sum(_ x: Tensor) -> Float {
         unsafe Float(partials(x) { unsafe Double(c.f32_sum($0, $1)) }.reduce(0, +))
-    }
-
-    /// The sum of all squares.
-    package static func sumOfSquares(_ x: Tensor) -> Double {
-        unsafe partials(x) { unsafe c.f32_sum_squares($0, $1) }.reduce(0, +)
     }
 
     /// The largest magnitude; NaN if any element is NaN.

@@ -102,39 +102,4 @@ extension Kernels {
         let moved = order == axes ? x : x.permuted(order)
         return columnSums(moved.reshaped(to: [rows, columns])).reshaped(to: target)
     }
-
-    /// Each row less its mean, where it is centred, times `inverse`, one over its deviation. [..., C], [rows]
-    package static func normalizeRows(
-        _ x: Tensor, columns: Int, isCentred: Bool, epsilon: Float
-    ) -> (result: Tensor, inverse: Tensor) {
-        let rows = columns == 0 ? 0 : x.count / columns
-        var inverse = Tensor.zeros([rows])
-        let result = unsafe Tensor(x.shape) { y in
-            unsafe inverse.writing { inverse in
-                unsafe x.reading { x in
-                    forEachBlock(rows, grain: rowGrain(columns)) { at, n in
-                        unsafe c.f32_row_norm(
-                            isCentred, epsilon, x + at * columns, y + at * columns, inverse + at, n,
-                            columns)
-                    }
-                }
-            }
-        }
-        return (result, inverse)
-    }
-
-    /// dx of `normalizeRows` from its results.
-    package static func normalizeRowsGradient(
-        result y: Tensor, inverse: Tensor, upstream dy: Tensor, columns: Int, isCentred: Bool
-    ) -> Tensor {
-        unsafe Tensor(y.shape) { dx in
-            unsafe reading(y, inverse, dy) { y, r, dy in
-                forEachBlock(inverse.count, grain: rowGrain(columns)) { at, n in
-                    let first = at * columns
-                    unsafe c.f32_row_norm_gradient(
-                        isCentred, y + first, r + at, dy + first, dx + first, n, columns)
-                }
-            }
-        }
-    }
 }

@@ -1,54 +1,149 @@
 package import CEspalierKernels
 package import EspalierTensors
 
-// Optimizer steps in place, and checksums.
+#if canImport(Glibc)
+    import Glibc
+#else
+    import Darwin
+#endif
+
+// Steps of optimizers over all parameters at once.
 extension Kernels {
-    /// One step of stochastic gradient descent. `momentum` has the shape of `value`, or nil.
-    package static func sgd(
-        _ rule: esp_sgd, gradient: Tensor, value: inout Tensor, momentum: inout Tensor?
-    ) {
-        require(gradient.shape == value.shape, "gradient \(gradient.shape) of \(value.shape)")
-        let count = value.count
-        func step(_ momentum: UnsafeMutablePointer<Float>?) {
-            unsafe value.writing { value in
-                unsafe gradient.reading { gradient in
-                    forEachBlock(count) { at, n in
-                        unsafe withUnsafePointer(to: rule) {
-                            unsafe c.f32_sgd(
-                                $0, gradient + at, value + at, momentum.map { unsafe $0 + at }, n)
-                        }
-                    }
+    /// A step's rule with what is the same for all elements of one parameter.
+    package enum UpdateRule {
+        /// State: the momentum, or nil.
+        case sgd(esp_sgd)
+        /// State: the first and the second moment.
+        case adamW(esp_adamw)
+        /// State: the first, the second and the largest second moment, the last one perhaps nil.
+        case adam(esp_adam)
+        /// State: the sum of the squares.
+        case adaGrad(esp_adagrad)
+        /// State: the mean square, the mean and the momentum, the last two perhaps nil.
+        case rmsProp(esp_rmsprop)
+    }
+
+    /// One parameter's step.
+    package struct Update {
+        package let rule: UpdateRule
+        package let gradient: Tensor
+        package var value: Tensor
+        package var state: [Tensor?]
+        /// Where value and state stay +0; nil for none.
+        package let mask: [UInt64]?
+
+        package init(
+            rule: UpdateRule, gradient: Tensor, value: Tensor, state: [Tensor?], mask: [UInt64]?
+        ) {
+            self.rule = rule
+            self.gradient = gradient
+            self.value = value
+            self.state = state
+            self.mask = mask
+        }
+
+        fileprivate func check() {
+            require(
+                gradient.shape == value.shape && gradient.layout == value.layout,
+                "gradient \(gradient.shape) of \(value.shape)")
+            for tensor in state {
+                require(
+                    tensor.map { $0.shape == value.shape && $0.layout == value.layout } ?? true,
+                    "state of \(value.shape)")
+            }
+            require(
+                mask.map { $0.count * 64 >= value.count } ?? true, "a mask for \(value.shape)")
+        }
+    }
+
+    // Where an update's tensors lie.
+    @unsafe private struct Places {
+        let value: UnsafeMutablePointer<Float>
+        let state: [UnsafeMutablePointer<Float>?]
+    }
+
+    /// Steps of all parameters, in place, in one loop over all their elements: each is read and written once.
+    package static func update(_ updates: inout [Update]) {
+        var places: [Places] = unsafe []
+        var chunks: [(update: Int, start: Int)] = []
+        for index in updates.indices {
+            updates[index].check()
+            // Nobody else holds these tensors then, and nothing takes them from `updates` before the loop is over: the
+            // addresses stay good.
+            let value = unsafe updates[index].value.writing { unsafe $0 }
+            let state = unsafe updates[index].state.indices.map { slot in
+                unsafe updates[index].state[slot]?.writing { unsafe $0 }
+            }
+            unsafe places.append(unsafe Places(value: value, state: state))
+            let count = updates[index].value.count
+            chunks += stride(from: 0, to: count, by: grain).map { (index, $0) }
+        }
+        let all = updates
+        ThreadPool.shared.forEachChunk(chunks.count) { chunk in
+            let (index, start) = chunks[chunk]
+            unsafe step(
+                all[index], places[index], start, min(grain, all[index].gradient.count - start))
+        }
+        withExtendedLifetime(all) {}
+    }
+
+    private static func step(_ update: Update, _ places: Places, _ at: Int, _ count: Int) {
+        let value = unsafe places.value + at
+        let state = unsafe places.state.map { state in unsafe state.map { unsafe $0 + at } }
+        unsafe update.gradient.reading { gradient in
+            let gradient = unsafe gradient + at
+            switch update.rule {
+            case .sgd(var rule):
+                unsafe c.f32_sgd(&rule, gradient, value, state[0], count)
+            case .adamW(var rule):
+                unsafe c.f32_adamw(&rule, gradient, value, state[0], state[1], count)
+            case .adam(var rule):
+                unsafe c.f32_adam(&rule, gradient, value, state[0], state[1], state[2], count)
+            case .adaGrad(var rule):
+                unsafe c.f32_adagrad(&rule, gradient, value, state[0], count)
+            case .rmsProp(var rule):
+                unsafe c.f32_rmsprop(
+                    &rule, gradient, value, state[0], state[1], state[2], count)
+            }
+        }
+        guard let mask = update.mask else { return }
+        unsafe mask.withUnsafeBufferPointer { words in
+            guard let words = words.baseAddress else { return }
+            // The grain is a multiple of 64: chunks begin at a word.
+            unsafe c.f32_mask(words + at / 64, value, value, count)
+            for slot in unsafe state.indices {
+                guard let tensor = unsafe state[slot] else { continue }
+                unsafe c.f32_mask(words + at / 64, tensor, tensor, count)
+            }
+        }
+    }
+
+    /// The sum of all squares of each tensor, in one loop over all their elements. Chunks are summed in order.
+    package static func sumsOfSquares(_ tensors: [Tensor]) -> [Double] {
+        let chunks = tensors.indices.flatMap { index in
+            stride(from: 0, to: tensors[index].count, by: grain).map { (index, $0) }
+        }
+        var partials = [Double](repeating: 0, count: chunks.count)
+        unsafe partials.withUnsafeMutableBufferPointer { buffer in
+            let partials = unsafe buffer
+            ThreadPool.shared.forEachChunk(chunks.count) { chunk in
+                let (index, start) = chunks[chunk]
+                unsafe tensors[index].reading { x in
+                    unsafe partials[chunk] = unsafe c.f32_sum_squares(
+                        x + start, min(grain, tensors[index].count - start))
                 }
             }
         }
-        if momentum == nil { step(nil) } else { unsafe momentum?.writing { unsafe step($0) } }
+        var sums = [Double](repeating: 0, count: tensors.count)
+        for (chunk, partial) in zip(chunks, partials) { sums[chunk.0] += partial }
+        return sums
     }
 
-    /// One step of AdamW. `first` and `second` are the moments.
-    package static func adamW(
-        _ rule: esp_adamw, gradient: Tensor, value: inout Tensor, first: inout Tensor,
-        second: inout Tensor
-    ) {
-        require(gradient.shape == value.shape, "gradient \(gradient.shape) of \(value.shape)")
-        let count = value.count
-        unsafe value.writing { value in
-            unsafe first.writing { first in
-                unsafe second.writing { second in
-                    unsafe gradient.reading { gradient in
-                        forEachBlock(count) { at, n in
-                            unsafe withUnsafePointer(to: rule) {
-                                unsafe c.f32_adamw(
-                                    $0, gradient + at, value + at, first + at, second + at, n)
-                            }
-                        }
-                    }
-                }
-            }
-        }
-    }
-
-    /// CRC-32C (Castagnoli) of bytes, continued from `crc`.
-    package static func crc32c(_ bytes: Span<UInt8>, continuing crc: UInt32 = 0) -> UInt32 {
-        unsafe bytes.withUnsafeBufferPointer { unsafe c.u8_crc32c(crc, $0.baseAddress, $0.count) }
+    /// The p-norm of all elements together, from the sum of the powers of their magnitudes in double precision.
+    package static func sumOfPowers(_ x: Tensor, _ power: Double) -> Double {
+        let elements = x.span
+        var sum = 0.0
+        for index in elements.indices { sum += pow(Double(abs(elements[index])), power) }
+        return sum
     }
 }

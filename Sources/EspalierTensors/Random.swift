@@ -100,11 +100,25 @@ public struct RandomStream: Sendable, Hashable {
     package func keepMask(_ shape: Shape, dropped: Float, value: Float) -> Tensor {
         let count = shape.elementCount
         let threshold = UInt32(min(Double(dropped) * 0x1p32, 0x1p32 - 1))
-        let words = words(count)
+        let kernels = unsafe KernelTable.current
         return unsafe Tensor(shape) { target in
-            unsafe words.withUnsafeBufferPointer {
-                unsafe KernelTable.current.f32_keep($0.baseAddress, threshold, value, target, count)
+            // A word for each element in its own place first: a chunk's words stay in the cache.
+            ThreadPool.shared.forEachRange(count / 4, grain: 4_096) { blocks in
+                let (first, size) = (4 * blocks.lowerBound, 4 * blocks.count)
+                unsafe UnsafeMutableRawPointer(target + first).withMemoryRebound(
+                    to: UInt32.self, capacity: size
+                ) { words in
+                    unsafe kernels.u32_philox(
+                        key, stream, UInt64(blocks.lowerBound), words, blocks.count)
+                    unsafe kernels.f32_keep(words, threshold, value, target + first, size)
+                }
             }
+            // The last block of words may be longer than what is left.
+            let (start, rest) = (count / 4 * 4, count % 4)
+            guard rest > 0 else { return }
+            var words: [UInt32] = [0, 0, 0, 0]
+            unsafe kernels.u32_philox(key, stream, UInt64(count / 4), &words, 1)
+            unsafe kernels.f32_keep(words, threshold, value, target + start, rest)
         }
     }
 }

@@ -51,7 +51,8 @@ struct Bench: ParsableCommand {
         let meter = Meter(seconds: seconds)
         let cases =
             ProductCases.all + FloatCases.all + StepCases.all + Int8Cases.all
-            + ConvolutionCases.all + ConvolutionTrainingCases.all + SparseCases.all + CostCases.all + KernelCases.all
+            + ConvolutionCases.all + ConvolutionTrainingCases.all + FusedCases.all + SparseCases.all
+            + CostCases.all + KernelCases.all
         if !json {
             print("\(Machine.report)\n")
             print(Measurement.header)

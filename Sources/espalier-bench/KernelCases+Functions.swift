@@ -2,6 +2,10 @@ import CEspalierKernels
 import EspalierTensors
 
 extension KernelCases {
+    private static let head = esp_attention(
+        queries: 64, keys: 64, depth: 32, value_depth: 32, query_pitch: 32, key_pitch: 32,
+        value_pitch: 32, result_pitch: 32, scale: 0.2, causal: false, halves: false)
+
     // Kernels that do many things do the one that costs most, or that networks need most.
     /// Functions of elements, rows, copies.
     static let functionCalls: [String: Call] = unsafe [
@@ -76,11 +80,48 @@ extension KernelCases {
         "f32_row_extreme": { k, o in
             unsafe k.f32_row_extreme(true, o.a, o.integers, rows, columns)
         },
-        "f32_row_norm": { k, o in
-            unsafe k.f32_row_norm(true, 1e-5, o.a, o.y, o.z, rows, columns)
+        "f32_layer_norm": { k, o in
+            let residual = unsafe o.z + 2 * count
+            unsafe k.f32_layer_norm(
+                true, 1e-5, o.a, residual, o.b, o.b, o.y, o.z, o.y + count, rows, columns)
         },
-        "f32_row_norm_gradient": { k, o in
-            unsafe k.f32_row_norm_gradient(true, o.a, o.b, o.b, o.y, rows, columns)
+        "f32_layer_norm_gradient": { k, o in
+            unsafe k.f32_layer_norm_gradient(
+                true, o.a, o.b, o.b, o.b, o.y, o.z, o.z + columns, rows, columns)
+        },
+        "f32_cross_entropy": { k, o in
+            var rule = unsafe esp_cross_entropy(weights: nil, smoothing: 0)
+            unsafe k.f32_cross_entropy(
+                &rule, o.a, o.zeros, nil, o.y, o.y + rows, o.z, rows, columns)
+        },
+        "f32_cross_entropy_gradient": { k, o in
+            var rule = unsafe esp_cross_entropy(weights: nil, smoothing: 0)
+            unsafe k.f32_cross_entropy_gradient(
+                &rule, o.a, o.zeros, nil, o.b, o.b, o.b, o.y, rows, columns)
+        },
+        // One head of 64 places of 32 numbers.
+        "f32_attention": { k, o in
+            var shape = head
+            unsafe k.f32_attention(&shape, o.a, o.b, o.a, nil, o.y, o.y + 4_096, o.z)
+        },
+        "f32_attention_gradient": { k, o in
+            var shape = head
+            unsafe k.f32_attention_gradient(
+                &shape, o.a, o.b, o.a, nil, o.a, o.b, o.b, o.y, o.y + 4_096, o.y + 8_192, o.z)
+        },
+        "f32_adam": { k, o in
+            var rule = esp_adam(
+                beta1: 0.9, beta2: 0.99, epsilon: 1e-8, decay: 0, step: 1e-9, root: 1)
+            unsafe k.f32_adam(&rule, o.a, o.y, o.z, o.b, nil, count)
+        },
+        "f32_adagrad": { k, o in
+            var rule = esp_adagrad(rate: 1e-9, epsilon: 1e-8, decay: 0)
+            unsafe k.f32_adagrad(&rule, o.a, o.y, o.b, count)
+        },
+        "f32_rmsprop": { k, o in
+            var rule = esp_rmsprop(
+                rate: 1e-9, smoothing: 0.99, epsilon: 1e-8, decay: 0, momentum: 0)
+            unsafe k.f32_rmsprop(&rule, o.a, o.y, o.b, nil, nil, count)
         },
         "f32_cumulative_sum": { k, o in
             unsafe k.f32_cumulative_sum(false, o.a, o.y, rows, columns)
@@ -94,7 +135,7 @@ extension KernelCases {
         },
         "f32_take": { k, o in unsafe k.f32_take(o.zeros, o.a, o.y, rows, columns) },
         "f32_take_gradient": { k, o in
-            unsafe k.f32_take_gradient(o.zeros, o.a, o.y, rows, columns)
+            unsafe k.f32_take_gradient(o.zeros, o.a, o.y, rows, columns, columns)
         },
         "f32_gather": { k, o in unsafe k.f32_gather(o.zeros, o.a, o.y, rows, columns) },
         "f32_scatter_add": { k, o in unsafe k.f32_scatter_add(o.zeros, o.a, o.y, rows, columns) },

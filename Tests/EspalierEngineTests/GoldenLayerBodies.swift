@@ -3,6 +3,7 @@ import EspalierGraph
 import EspalierNN
 import EspalierTensors
 import EspalierTesting
+import Testing
 
 /// Golden cases of resampling, of other convolutions, and of attention.
 let goldenLayerBodies: [String: GoldenRunner.Body] = [
@@ -81,11 +82,34 @@ let goldenLayerBodies: [String: GoldenRunner.Body] = [
             probabilities.tensor = p.tensor
             return y
         }
+        let heads = shape.rank == 4 ? shape[1] : 1
+        func joined(_ x: Value) -> Value { x.shape.rank == 4 ? x.joinedHeads() : x }
+        let fused = try operands(test, "input.q", "input.k", "input.v") {
+            let y = joined($0[0]).attention(
+                keys: joined($0[1]), values: joined($0[2]), heads: heads, keyMask: mask,
+                isCausal: test.bool("causal", default: false),
+                scale: scale == 0 ? nil : Float(scale))
+            return shape.rank == 4 ? y.splitHeads(heads) : y
+        }
+        expectClose(fused, results, test.name)
         results["expected.probs"] = probabilities.tensor.map { .tensor($0) }
         return results
     },
     "mha": multiHeadAttention,
 ]
+
+/// The fused form gives what the composed one gives, which is then held against the golden numbers.
+private func expectClose(
+    _ fused: [String: GoldenResult], _ composed: [String: GoldenResult], _ name: String
+) {
+    #expect(Set(fused.keys) == Set(composed.keys))
+    for (key, result) in fused {
+        guard case .tensor(let a) = result, case .tensor(let b)? = composed[key] else { continue }
+        #expect(a.shape == b.shape, "\(name) \(key)")
+        let worst = zip(a.elements, b.elements).map { abs($0 - $1) }.max() ?? 0
+        #expect(worst < 1e-5, "\(name) \(key)")
+    }
+}
 
 private final class Kept {
     var tensor: Tensor?
@@ -123,23 +147,33 @@ private func window(_ test: GoldenCase) -> Window2D {
     for entry in set.entries {
         entry.parameter.assign(try test.tensor("param.\(theirs(entry.name))"))
     }
-    let tape = Tape(mode: .training)
-    let inputs = [tape.variable(x)] + (hasMemory ? [tape.variable(memory)] : [])
-    let (y, probabilities) = layer.attend(
-        inputs[0], to: hasMemory ? inputs[1] : nil, keyMask: try keyMask(test),
-        isCausal: test.bool("causal", default: false))
-    let output = (y.tensor, probabilities.tensor)
-    let found = tape.gradients(
-        of: y, upstream: try test.tensor("upstream.y"), for: inputs)
-    var results: [String: GoldenResult] = [
-        "output.y": .tensor(output.0), "expected.probs": .tensor(output.1),
-        "grad.x": .tensor(found.values[0]),
-    ]
-    if hasMemory { results["grad.memory"] = .tensor(found.values[1]) }
-    for entry in set.entries {
-        results["grad.\(theirs(entry.name))"] = found.parameters[entry.parameter].map {
-            .tensor($0)
+    let (mask, isCausal) = (try keyMask(test), test.bool("causal", default: false))
+    let upstream = try test.tensor("upstream.y")
+    var probabilities: Tensor?
+    func results(_ body: (Value, Value?) -> Value) -> [String: GoldenResult] {
+        let tape = Tape(mode: .training)
+        let inputs = [tape.variable(x)] + (hasMemory ? [tape.variable(memory)] : [])
+        let y = body(inputs[0], hasMemory ? inputs[1] : nil)
+        let output = y.tensor
+        let found = tape.gradients(of: y, upstream: upstream, for: inputs)
+        var results: [String: GoldenResult] = [
+            "output.y": .tensor(output), "grad.x": .tensor(found.values[0]),
+        ]
+        if hasMemory { results["grad.memory"] = .tensor(found.values[1]) }
+        for entry in set.entries {
+            results["grad.\(theirs(entry.name))"] = found.parameters[entry.parameter].map {
+                .tensor($0)
+            }
         }
+        return results
     }
-    return results
+    var composed = results {
+        let (y, p) = layer.attend($0, to: $1, keyMask: mask, isCausal: isCausal)
+        probabilities = p.tensor
+        return y
+    }
+    let fused = results { layer($0, to: $1, keyMask: mask, isCausal: isCausal) }
+    expectClose(fused, composed, test.name)
+    composed["expected.probs"] = probabilities.map { .tensor($0) }
+    return composed
 }

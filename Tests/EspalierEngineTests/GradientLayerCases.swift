@@ -41,6 +41,35 @@ private let columnWindow = Window2D(
     kernel: Size2D(3, 2), stride: Size2D(2, 2),
     padding: Padding2D(top: 1, left: 0, bottom: 0, right: 1), dilation: Size2D(1, 2))
 
+/// Heads of 3 and 2, more keys than queries; one query of the masked ones sees nothing.
+func attentionChecks() -> [GradientCase] {
+    [(false, false), (true, false), (false, true), (true, true)].map { isCausal, isMasked in
+        GradientCase(
+            name: "fused attention, causal \(isCausal), masked \(isMasked)",
+            inputs: [normal([2, 4, 6]), normal([2, 5, 6], 2), normal([2, 5, 4], 3)]
+        ) {
+            $0[0].attention(
+                keys: $0[1], values: $0[2], heads: 2,
+                keyMask: isMasked ? Tensor([1, 1, 1, 1, 0, 0, 1, 0, 0, 1], shape: [2, 5]) : nil,
+                isCausal: isCausal, scale: 0.7)
+        }
+    }
+}
+
+func residualNormChecks() -> [GradientCase] {
+    [
+        GradientCase(
+            name: "residual norm",
+            inputs: [normal([3, 7]), normal([3, 7], 2), normal([7], 3), normal([7], 4)],
+            mode: .training
+        ) { $0[0].residualNorm($0[1], weight: $0[2], bias: $0[3], epsilon: 0.1) },
+        GradientCase(
+            name: "residual norm alone", inputs: [normal([3, 7]), normal([3, 7], 2)],
+            mode: .training
+        ) { $0[0].residualNorm($0[1], epsilon: 0.1) },
+    ]
+}
+
 private let attentions: [GradientCase] = [false, true].map { isCausal in
     GradientCase(
         name: "attention, causal \(isCausal)",

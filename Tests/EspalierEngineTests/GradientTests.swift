@@ -247,6 +247,8 @@ private func checks(of op: Op) -> [GradientCase] {
     case .gather: return gatherChecks()
     case .take: return takeChecks()
     case .scatterAdd: return scatterAddChecks()
+    case .attention: return attentionChecks()
+    case .residualNorm: return residualNormChecks()
     case .resample: return resampleChecks()
     }
 }
@@ -274,6 +276,8 @@ let sampleOps: [Op] = [
     .layerNorm(Op.LayerNorm(epsilon: 0)), .gather(Op.Gather(axis: 0, indices: labels)),
     .take(Op.Take(axis: 0, indices: labels)),
     .scatterAdd(Op.ScatterAdd(axis: 0, indices: labels)),
+    .attention(Op.Attention(heads: 1, scale: 1)),
+    .residualNorm(Op.ResidualNorm(norm: Op.LayerNorm(epsilon: 0))),
     .resample(Op.Resample(.linear, to: Size2D(1))),
 ]
 

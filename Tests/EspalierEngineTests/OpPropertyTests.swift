@@ -13,6 +13,8 @@ private func properties(of op: Op, _ draw: inout Draw) -> [PropertyCase] {
     case .conv2D: convolutionProperties(&draw)
     case .maxPool2D, .averagePool2D: poolProperties(&draw)
     case .batchNorm, .layerNorm: normProperties(&draw)
+    case .attention: attentionProperties(&draw)
+    case .residualNorm: residualNormProperties(&draw)
     case .softmax, .cumulativeSum: scanProperties(&draw)
     case .reshape, .permute: moveProperties(&draw)
     case .crossEntropy: crossEntropyProperties(&draw)

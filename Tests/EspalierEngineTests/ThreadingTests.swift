@@ -99,6 +99,24 @@ import Testing
         expectSame([normal([5_003, 37])]) { $0[0].distillation(from: teacher, temperature: 3) }
     }
 
+    @Test func attention() {
+        let mask = Tensor((0..<5 * 131).map { $0 % 7 == 3 ? 0 : 1 }, shape: [5, 131])
+        for isCausal in [false, true] {
+            expectSame([normal([5, 101, 30]), normal([5, 131, 30], 2), normal([5, 131, 21], 3)]) {
+                $0[0].attention(
+                    keys: $0[1], values: $0[2], heads: 3, keyMask: mask, isCausal: isCausal)
+            }
+        }
+    }
+
+    @Test func residualNorm() {
+        expectSame([
+            normal([1_001, 65]), normal([1_001, 65], 4), normal([65], 2), normal([65], 3),
+        ]) {
+            $0[0].residualNorm($0[1], weight: $0[2], bias: $0[3])
+        }
+    }
+
     @Test func theRest() {
         let window = Window2D(kernel: Size2D(3), stride: Size2D(2), padding: Padding2D(Size2D(1)))
         expectSame([normal([13, 33, 35, 17])]) { $0[0].maxPool2D(window) }
@@ -118,6 +136,7 @@ import Testing
         expectSame([normal([5, 130, 70]), normal([5, 70, 140], 2)]) { $0[0].matMul($0[1]) }
         let ids = IndexTensor(RandomStream(seed: 4).integers(3_000, below: 40).map(Int32.init))
         expectSame([normal([40, 33])]) { $0[0].embedding(ids) }
+        expectSame([normal([40, 333])]) { $0[0].embedding(ids) }
         expectSame([normal([90, 40, 33])]) { $0[0].taken(axis: 1, ids) }
     }
 }

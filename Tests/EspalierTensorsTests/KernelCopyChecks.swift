@@ -70,7 +70,7 @@ let copyKernelChecks: [String: KernelCheck] = [
             for isa in ISA.available {
                 let (source, at, dx) = (Guarded(dy), Guarded(index), Guarded(start))
                 unsafe kernels(isa).f32_take_gradient(
-                    at.pointer, source.pointer, dx.pointer, rows, columns)
+                    at.pointer, source.pointer, dx.pointer, rows, columns, columns)
                 #expect(dx.values == expected)
             }
         }

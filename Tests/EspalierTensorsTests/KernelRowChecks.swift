@@ -109,41 +109,70 @@ let rowKernelChecks: [String: KernelCheck] = [
             }
         }
     },
-    "f32_row_norm": {
+    "f32_layer_norm": {
         for (rows, columns) in kernelMatrices {
             for (isCentred, shift) in [(true, 0), (true, 100), (false, 3)] as [(Bool, Float)] {
                 let x = numbers(rows * columns).map { $0 + shift }
+                let added = numbers(rows * columns, 1)
+                let (scale, bias) = (numbers(columns, 2), numbers(columns, 3))
                 let error = 2 * roundings(columns)
-                // The result and the factor.
-                let bounds =
-                    x.map { error * (4 + abs(Double($0 - (isCentred ? shift : 0))) * 4) }
-                    + [Double](repeating: error * 4, count: rows)
-                unsafe expectTwins("norm of \(rows) x \(columns)", bounds: bounds) { c in
-                    let (source, y) = (Guarded(x), Guarded<Float>(7, count: x.count))
-                    let r = Guarded<Float>(7, count: rows)
-                    unsafe c.f32_row_norm(
-                        isCentred, 0.1, source.pointer, y.pointer, r.pointer, rows, columns)
-                    return y.values + (columns == 0 ? r.values.map { _ in 0 } : r.values)
+                for (hasResidual, hasScale) in [(false, false), (false, true), (true, true)] {
+                    let bound = x.indices.map {
+                        error
+                            * (12 + abs(Double(x[$0] - (isCentred ? shift : 0))) * 4
+                                + abs(Double(added[$0])) * 4)
+                    }
+                    // Normalized rows, the result, the factors.
+                    let bounds =
+                        bound + bound.map { 4 * $0 } + [Double](repeating: error * 4, count: rows)
+                    unsafe expectTwins("norm of \(rows) x \(columns)", bounds: bounds) { c in
+                        let (source, other) = (Guarded(x), Guarded(added))
+                        let (factors, shifts) = (Guarded(scale), Guarded(bias))
+                        let normal = Guarded<Float>(7, count: x.count)
+                        let y = Guarded<Float>(7, count: x.count)
+                        let r = Guarded<Float>(7, count: rows)
+                        unsafe c.f32_layer_norm(
+                            isCentred, 0.1, source.pointer, hasResidual ? other.pointer : nil,
+                            hasScale ? factors.pointer : nil, hasScale ? shifts.pointer : nil,
+                            normal.pointer, r.pointer, hasScale ? y.pointer : nil, rows, columns)
+                        if hasScale {
+                            // Without the normalized rows the same result.
+                            let only = Guarded<Float>(7, count: x.count)
+                            unsafe c.f32_layer_norm(
+                                isCentred, 0.1, source.pointer, hasResidual ? other.pointer : nil,
+                                factors.pointer, shifts.pointer, nil, r.pointer, only.pointer,
+                                rows, columns)
+                            #expect(only.values == y.values)
+                        }
+                        return normal.values + y.values
+                            + (columns == 0 ? r.values.map { _ in 0 } : r.values)
+                    }
                 }
             }
         }
     },
-    "f32_row_norm_gradient": {
+    "f32_layer_norm_gradient": {
         for (rows, columns) in kernelMatrices {
-            for isCentred in [true, false] {
+            for (isCentred, hasScale) in [(true, false), (true, true), (false, true)] {
                 let n = rows * columns
                 let (y, dy, r) = (numbers(n), numbers(n, 1), numbers(rows, 2).map { abs($0) })
-                let bounds = (0..<n).map {
-                    roundings(columns) * 4 * Double(r[$0 / columns])
-                        * (2 + abs(Double(y[$0])) * 2 + abs(Double(dy[$0])))
-                }
+                let (scale, start) = (numbers(columns, 3), numbers(columns, 4))
+                let most = scale.reduce(1) { max($0, abs(Double($1))) }
+                let bounds =
+                    (0..<n).map {
+                        roundings(columns) * 8 * Double(r[$0 / columns]) * most
+                            * (2 + abs(Double(y[$0])) * 2 + abs(Double(dy[$0])))
+                    }
+                    + [Double](repeating: roundings(16 * rows) * 16, count: 2 * columns)
                 unsafe expectTwins("slope of norm of \(rows) x \(columns)", bounds: bounds) { c in
-                    let (result, upstream, factors) = (Guarded(y), Guarded(dy), Guarded(r))
+                    let (result, upstream, inverse) = (Guarded(y), Guarded(dy), Guarded(r))
+                    let (factors, sums, shifts) = (Guarded(scale), Guarded(start), Guarded(start))
                     let dx = Guarded<Float>(7, count: n)
-                    unsafe c.f32_row_norm_gradient(
-                        isCentred, result.pointer, factors.pointer, upstream.pointer, dx.pointer,
-                        rows, columns)
-                    return dx.values
+                    unsafe c.f32_layer_norm_gradient(
+                        isCentred, result.pointer, inverse.pointer,
+                        hasScale ? factors.pointer : nil, upstream.pointer, dx.pointer,
+                        hasScale ? sums.pointer : nil, shifts.pointer, rows, columns)
+                    return dx.values + sums.values + shifts.values
                 }
             }
         }

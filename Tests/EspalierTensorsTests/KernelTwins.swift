@@ -145,6 +145,7 @@ let kernelChecks: [String: KernelCheck] = [
     sparseFloatKernelChecks,
     productKernelChecks,
     convolutionKernelChecks,
+    attentionKernelChecks, lossKernelChecks,
 ].reduce(into: [:]) { all, part in all.merge(part) { first, _ in first } }
 
 @Suite struct KernelTwinTests {

@@ -59,4 +59,56 @@ let updateKernelChecks: [String: KernelCheck] = [
             }
         }
     },
+    "f32_adam": {
+        var rule = esp_adam(
+            beta1: 0.9, beta2: 0.99, epsilon: 1e-3, decay: 0.1, step: 0.02, root: 0.4)
+        for n in kernelSizes {
+            for hasLargest in [false, true] {
+                let bounds = [Double](repeating: 64 * floatEpsilon, count: 4 * n)
+                unsafe expectTwins("Adam of \(n)", bounds: bounds) { c in
+                    let (gradient, value) = (Guarded(numbers(n)), Guarded(numbers(n, 1)))
+                    let (first, second) = (Guarded(numbers(n, 2)), Guarded(squares(n, 3)))
+                    let largest = Guarded(squares(n, 4))
+                    unsafe c.f32_adam(
+                        &rule, gradient.pointer, value.pointer, first.pointer, second.pointer,
+                        hasLargest ? largest.pointer : nil, n)
+                    return value.values + first.values + second.values + largest.values
+                }
+            }
+        }
+    },
+    "f32_adagrad": {
+        var rule = esp_adagrad(rate: 0.1, epsilon: 1e-3, decay: 0.1)
+        for n in kernelSizes {
+            let bounds = [Double](repeating: 64 * floatEpsilon, count: 2 * n)
+            unsafe expectTwins("AdaGrad of \(n)", bounds: bounds) { c in
+                let (gradient, value) = (Guarded(numbers(n)), Guarded(numbers(n, 1)))
+                let sum = Guarded(squares(n, 2))
+                unsafe c.f32_adagrad(&rule, gradient.pointer, value.pointer, sum.pointer, n)
+                return value.values + sum.values
+            }
+        }
+    },
+    "f32_rmsprop": {
+        var rule = esp_rmsprop(
+            rate: 0.1, smoothing: 0.9, epsilon: 0.1, decay: 0.1, momentum: 0.8)
+        for n in kernelSizes {
+            for isCentred in [false, true] {
+                let bounds = [Double](repeating: 512 * floatEpsilon, count: 4 * n)
+                unsafe expectTwins("RMSProp of \(n)", bounds: bounds) { c in
+                    let (gradient, value) = (Guarded(numbers(n)), Guarded(numbers(n, 1)))
+                    let square = Guarded(squares(n, 2).map { $0 + 4 })
+                    let (mean, momentum) = (Guarded(numbers(n, 3)), Guarded(numbers(n, 4)))
+                    unsafe c.f32_rmsprop(
+                        &rule, gradient.pointer, value.pointer, square.pointer,
+                        isCentred ? mean.pointer : nil, isCentred ? momentum.pointer : nil, n)
+                    return value.values + square.values + mean.values + momentum.values
+                }
+            }
+        }
+    },
 ]
+
+private func squares(_ count: Int, _ salt: Int) -> [Float] {
+    numbers(count, salt).map { $0 * $0 }
+}

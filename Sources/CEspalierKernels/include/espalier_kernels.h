@@ -140,6 +140,38 @@ typedef struct {
     bool accumulates;  // they begin with C instead; not where it is transposed
     bool transposed;   // element (i, j) goes to c[j c_pitch + i], and the bias is for each i
 } esp_f32_product;
+// Attention of one head: queries [queries][depth], keys [keys][depth], values [keys][value_depth] and the result
+// [queries][value_depth], whose rows lie so many elements apart. Query i sees keys 0 ... i where it is causal.
+typedef struct {
+    size_t queries, keys, depth, value_depth;
+    size_t query_pitch, key_pitch, value_pitch, result_pitch;
+    float scale;
+    bool causal;
+    bool halves; // factors of products are rounded to bfloat16
+} esp_attention;
+
+// Queries and keys that are computed together.
+enum { ESP_ATTENTION_QUERIES = 48, ESP_ATTENTION_KEYS = 64 };
+
+// Floats of scratch that attention needs, and its gradient.
+static inline size_t esp_attention_scratch(const esp_attention *s) {
+    size_t keys = (s->keys + 15) / 16 * 16, depth = (s->depth + 15) / 16 * 16;
+    size_t values = (s->value_depth + 15) / 16 * 16;
+    return keys * (1 + s->depth) + s->keys * values + ESP_ATTENTION_QUERIES * (depth + keys + 16 + values);
+}
+static inline size_t esp_attention_gradient_scratch(const esp_attention *s) {
+    size_t keys = (s->keys + 15) / 16 * 16, depth = (s->depth + 15) / 16 * 16;
+    size_t values = (s->value_depth + 15) / 16 * 16;
+    return keys * (1 + s->depth + s->value_depth) + s->keys * (2 * depth + values)
+        + ESP_ATTENTION_QUERIES * (2 * depth + values + 2 * (ESP_ATTENTION_KEYS + 16));
+}
+
+// What a row of logits is held against: class c has the share weights[c] ((1 - smoothing) t[c] + smoothing / classes),
+// where t is the row's distribution, or 1 for its class and else 0. No weights are weights of 1.
+typedef struct {
+    const float *weights;
+    float smoothing;
+} esp_cross_entropy;
 
 // gain is 1 in the first step and 1 - dampening later.
 typedef struct {
@@ -151,6 +183,19 @@ typedef struct {
 typedef struct {
     float beta1, beta2, epsilon, step, root, keep;
 } esp_adamw;
+
+// decay is added to the gradient times the weight; step = rate / (1 - beta1^t), root = sqrt(1 - beta2^t).
+typedef struct {
+    float beta1, beta2, epsilon, decay, step, root;
+} esp_adam;
+
+typedef struct {
+    float rate, epsilon, decay;
+} esp_adagrad;
+
+typedef struct {
+    float rate, smoothing, epsilon, decay, momentum;
+} esp_rmsprop;
 
 // Functions of one number x, some with parameters p and q. The numbers are frozen: files hold them.
 typedef enum {

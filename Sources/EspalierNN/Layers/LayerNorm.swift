@@ -25,7 +25,12 @@ public struct LayerNorm: Layer {
     }
 
     /// The norm of x + residual, as behind each part of an encoder.
-    public func callAsFunction(_ x: Value, adding residual: Value) -> Value { self(x + residual) }
+    public func callAsFunction(_ x: Value, adding residual: Value) -> Value {
+        guard x.shape == residual.shape else { return self(x + residual) }
+        return x.residualNorm(
+            residual, weight: x.tape.parameter(weight), bias: x.tape.parameter(bias),
+            epsilon: epsilon)
+    }
 
     public func visit(_ visitor: inout some ModuleVisitor) {
         visitor.visit("weight", weight)

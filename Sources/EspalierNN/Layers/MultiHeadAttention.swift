@@ -40,7 +40,38 @@ public struct MultiHeadAttention: Module {
         self.dropout = dropout
     }
 
-    /// x attends to itself, or to a memory. [B, Lq, size], [B, Lk, memorySize] -> [B, Lq, size]
+    /// x attends to itself, or to a memory, without the probabilities ever being held.
+    /// [B, Lq, size], [B, Lk, memorySize] -> [B, Lq, size]
+    ///
+    /// `keyMask` [B, Lk] is 1 for places that count, else 0; with `isCausal` place i sees places up to i. A place that
+    /// sees none gets the output of zeros.
+    public func callAsFunction(
+        _ x: Value, to memory: Value? = nil, keyMask: Tensor? = nil, isCausal: Bool = false
+    ) -> Value {
+        let memory = memory ?? x
+        return output(
+            MultiHeadAttention.joined(
+                queries: query(x), keys: key(memory), values: value(memory), heads: heads,
+                keyMask: keyMask, isCausal: isCausal, dropout: dropout))
+    }
+
+    /// What the heads find, side by side. [B, Lq, size], [B, Lk, size], [B, Lk, size] -> [B, Lq, size]
+    static func joined(
+        queries: Value, keys: Value, values: Value, heads: Int, keyMask: Tensor?, isCausal: Bool,
+        dropout: Float
+    ) -> Value {
+        // Probabilities that are dropped must be there to be dropped.
+        guard dropout > 0, queries.tape.mode == .training else {
+            return queries.attention(
+                keys: keys, values: values, heads: heads, keyMask: keyMask, isCausal: isCausal)
+        }
+        return attend(
+            queries: queries, keys: keys, values: values, heads: heads, keyMask: keyMask,
+            isCausal: isCausal, dropout: dropout
+        ).joined
+    }
+
+    /// x attends to itself, or to a memory, with the probabilities. [B, Lq, size], [B, Lk, memorySize] -> [B, Lq, size]
     ///
     /// `keyMask` [B, Lk] is 1 for places that count, else 0; with `isCausal` place i sees places up to i. The
     /// probabilities are [B, heads, Lq, Lk].

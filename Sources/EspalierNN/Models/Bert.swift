@@ -154,7 +154,7 @@ public struct BertLayer: Module {
 
     /// The states behind the layer; tokens look only at those where the mask [B, L] is 1.
     public func callAsFunction(_ x: Value, mask: Tensor?) -> Value {
-        let found = attention.attend(x, keyMask: mask).result
+        let found = attention(x, keyMask: mask)
         let middle = attentionNorm(found.dropout(dropout), adding: x)
         let wide = intermediate(middle, activation)
         return outputNorm(output(wide).dropout(dropout), adding: middle)

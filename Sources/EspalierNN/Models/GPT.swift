@@ -103,10 +103,9 @@ public struct GPTLayer: Module {
     public func callAsFunction(_ x: Value, mask: Tensor?) -> Value {
         let hidden = configuration.hidden
         let parts = attention(attentionNorm(x)).split([hidden, hidden, hidden], axis: 2)
-        let found = MultiHeadAttention.attend(
+        let found = MultiHeadAttention.joined(
             queries: parts[0], keys: parts[1], values: parts[2], heads: configuration.heads,
-            keyMask: mask, isCausal: true, dropout: configuration.dropout
-        ).joined
+            keyMask: mask, isCausal: true, dropout: configuration.dropout)
         let middle = x + projection(found).dropout(configuration.dropout)
         let wide = intermediate(outputNorm(middle), configuration.activation)
         return middle + output(wide).dropout(configuration.dropout)

@@ -1,3 +1,4 @@
+import CEspalierKernels
 public import EspalierEngine
 import EspalierKernels
 import EspalierTensors
@@ -37,21 +38,14 @@ public struct AdaGrad: Optimizer {
     public mutating func update(
         _ parameters: ParameterSet, with gradients: Gradients, rate: Float
     ) {
-        for entry in parameters.entries where entry.parameter.isTrainable {
-            guard let gradient = gradients[entry.parameter] else { continue }
-            let own = options[entry.name] ?? ParameterOptions()
-            let isFirst = state.slots["sum"]?[entry.name] == nil
-            var sum =
-                isFirst
-                ? Tensor(repeating: initialSum, like: gradient)
-                : state.take("sum", entry.name, like: gradient)
-            entry.parameter.update {
-                Kernels.adaGrad(
-                    rate: rate * own.rateFactor / (1 + Float(state.step) * rateDecay),
-                    epsilon: epsilon, decay: own.weightDecay ?? weightDecay, gradient: gradient,
-                    value: &$0, sum: &sum)
-            }
-            state.put("sum", entry.name, sum, entry.parameter.mask)
+        let (epsilon, decay, options) = (epsilon, weightDecay, options)
+        let fall = 1 + Float(state.step) * rateDecay
+        step(parameters, gradients, slots: ["sum"], initial: initialSum) { name, _ in
+            let own = options[name] ?? ParameterOptions()
+            return .adaGrad(
+                esp_adagrad(
+                    rate: rate * own.rateFactor / fall, epsilon: epsilon,
+                    decay: own.weightDecay ?? decay))
         }
         state.step += 1
     }

@@ -1,3 +1,4 @@
+import CEspalierKernels
 public import EspalierEngine
 import EspalierKernels
 import EspalierTensors
@@ -48,29 +49,17 @@ public struct Adam: Optimizer {
         _ parameters: ParameterSet, with gradients: Gradients, rate: Float
     ) {
         state.step += 1
+        let (beta1, beta2, epsilon, decay, options) = (beta1, beta2, epsilon, weightDecay, options)
         let correction1 = 1 - pow(Double(beta1), Double(state.step))
         let correction2 = 1 - pow(Double(beta2), Double(state.step))
-        for entry in parameters.entries where entry.parameter.isTrainable {
-            guard let gradient = gradients[entry.parameter] else { continue }
-            let own = options[entry.name] ?? ParameterOptions()
-            let rule = Kernels.Adam(
-                beta1: beta1, beta2: beta2, epsilon: epsilon,
-                decay: own.weightDecay ?? weightDecay,
-                step: Float(Double(rate * own.rateFactor) / correction1),
-                root: Float(correction2.squareRoot()))
-            var first = state.take("first", entry.name, like: gradient)
-            var second = state.take("second", entry.name, like: gradient)
-            var largest: Tensor?
-            if keepsLargest { largest = state.take("largest", entry.name, like: gradient) }
-            entry.parameter.update {
-                Kernels.adam(
-                    rule, gradient: gradient, value: &$0, first: &first, second: &second,
-                    largest: &largest)
-            }
-            let mask = entry.parameter.mask
-            state.put("first", entry.name, first, mask)
-            state.put("second", entry.name, second, mask)
-            if let largest { state.put("largest", entry.name, largest, mask) }
+        step(parameters, gradients, slots: ["first", "second", keepsLargest ? "largest" : nil]) {
+            name, _ in
+            let own = options[name] ?? ParameterOptions()
+            return .adam(
+                esp_adam(
+                    beta1: beta1, beta2: beta2, epsilon: epsilon, decay: own.weightDecay ?? decay,
+                    step: Float(Double(rate * own.rateFactor) / correction1),
+                    root: Float(correction2.squareRoot())))
         }
     }
 }

@@ -44,24 +44,17 @@ public struct AdamW: Optimizer {
         _ parameters: ParameterSet, with gradients: Gradients, rate: Float
     ) {
         state.step += 1
+        let (beta1, beta2, epsilon, decay, options) = (beta1, beta2, epsilon, weightDecay, options)
         let correction1 = 1 - pow(Double(beta1), Double(state.step))
         let correction2 = 1 - pow(Double(beta2), Double(state.step))
-        for entry in parameters.entries where entry.parameter.isTrainable {
-            guard let gradient = gradients[entry.parameter] else { continue }
-            let own = options[entry.name] ?? ParameterOptions()
+        step(parameters, gradients, slots: ["first", "second"]) { name, _ in
+            let own = options[name] ?? ParameterOptions()
             let rate = Double(rate * own.rateFactor)
-            let rule = esp_adamw(
-                beta1: beta1, beta2: beta2, epsilon: epsilon, step: Float(rate / correction1),
-                root: Float(correction2.squareRoot()),
-                keep: Float(1 - rate * Double(own.weightDecay ?? weightDecay)))
-            var first = state.take("first", entry.name, like: gradient)
-            var second = state.take("second", entry.name, like: gradient)
-            entry.parameter.update {
-                Kernels.adamW(rule, gradient: gradient, value: &$0, first: &first, second: &second)
-            }
-            let mask = entry.parameter.mask
-            state.put("first", entry.name, first, mask)
-            state.put("second", entry.name, second, mask)
+            return .adamW(
+                esp_adamw(
+                    beta1: beta1, beta2: beta2, epsilon: epsilon, step: Float(rate / correction1),
+                    root: Float(correction2.squareRoot()),
+                    keep: Float(1 - rate * Double(own.weightDecay ?? decay))))
         }
     }
 }

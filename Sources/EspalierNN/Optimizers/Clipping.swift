@@ -29,7 +29,7 @@ public enum GradientClipping: Sendable, Hashable {
         let norm: Float
         switch self {
         case .norm:
-            norm = Float(tensors.reduce(0) { $0 + Kernels.sumOfSquares($1) }.squareRoot())
+            norm = Float(Kernels.sumsOfSquares(tensors).reduce(0, +).squareRoot())
         case .powerNorm(_, let degree):
             let sum = tensors.reduce(0) { $0 + Kernels.sumOfPowers($1, Double(degree)) }
             norm = Float(pow(sum, 1 / Double(degree)))

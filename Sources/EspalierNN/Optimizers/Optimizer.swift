@@ -26,10 +26,12 @@ public struct OptimizerState: Sendable {
     /// No steps done.
     public init() {}
 
-    /// Takes a tensor out to change it in place, in the gradient's layout; zeros where there is none yet.
-    mutating func take(_ slot: String, _ name: String, like gradient: Tensor) -> Tensor {
+    /// Takes a tensor out to change it in place, in the gradient's layout; full of `initial` where there is none yet.
+    mutating func take(
+        _ slot: String, _ name: String, like gradient: Tensor, initial: Float = 0
+    ) -> Tensor {
         guard let tensor = slots[slot]?.removeValue(forKey: name) else {
-            return Tensor.zeros(like: gradient)
+            return Tensor(repeating: initial, like: gradient)
         }
         return Kernels.converted(tensor, to: gradient.layout)
     }
@@ -39,6 +41,50 @@ public struct OptimizerState: Sendable {
         var tensor = tensor
         if tensor.layout == .rowMajor, let mask { Kernels.applyMask(mask.words, to: &tensor) }
         slots[slot, default: [:]][name] = tensor
+    }
+}
+
+extension Optimizer {
+    /// One step of every parameter that is trained and has a gradient, all in one loop.
+    ///
+    /// - Parameters:
+    ///   - slots: The state that the rule names, in its order; nil for what this optimizer does without.
+    ///   - initial: What state begins with.
+    ///   - rule: Of a parameter by name; `isFirst` where it has no state yet.
+    mutating func step(
+        _ parameters: ParameterSet, _ gradients: Gradients, slots: [String?], initial: Float = 0,
+        rule: (_ name: String, _ isFirst: Bool) -> Kernels.UpdateRule
+    ) {
+        let entries = parameters.entries.filter {
+            $0.parameter.isTrainable && gradients[$0.parameter] != nil
+        }
+        var state = self.state
+        self.state = OptimizerState()
+        Parameter.update(entries.map(\.parameter)) { values in
+            var updates: [Kernels.Update] = []
+            updates.reserveCapacity(entries.count)
+            for (index, entry) in entries.enumerated() {
+                guard let gradient = gradients[entry.parameter] else { continue }
+                let known = slots.first.flatMap(\.self).map { state.slots[$0]?[entry.name] != nil }
+                let rule = rule(entry.name, known != true)
+                let tensors = slots.map { slot in
+                    slot.map { state.take($0, entry.name, like: gradient, initial: initial) }
+                }
+                updates.append(
+                    Kernels.Update(
+                        rule: rule, gradient: gradient, value: values[index], state: tensors,
+                        mask: gradient.layout == .rowMajor ? entry.parameter.mask?.words : nil))
+            }
+            values = []
+            Kernels.update(&updates)
+            for (entry, update) in zip(entries, updates) {
+                for (slot, tensor) in zip(slots, update.state) {
+                    if let slot, let tensor { state.slots[slot, default: [:]][entry.name] = tensor }
+                }
+            }
+            values = updates.map(\.value)
+        }
+        self.state = state
     }
 }
 

@@ -39,28 +39,15 @@ public struct RMSProp: Optimizer {
     public mutating func update(
         _ parameters: ParameterSet, with gradients: Gradients, rate: Float
     ) {
-        for entry in parameters.entries where entry.parameter.isTrainable {
-            guard let gradient = gradients[entry.parameter] else { continue }
-            let own = options[entry.name] ?? ParameterOptions()
-            var square = state.take("square", entry.name, like: gradient)
-            var mean: Tensor?
-            if isCentred { mean = state.take("mean", entry.name, like: gradient) }
-            let direction = Kernels.rmsDirection(
-                smoothing: smoothing, epsilon: epsilon, decay: own.weightDecay ?? weightDecay,
-                gradient: gradient, value: entry.parameter.value, square: &square, mean: &mean)
-            // The rest is a step of gradient descent along the direction.
-            let rule = esp_sgd(
-                rate: rate * own.rateFactor, momentum: momentum, gain: 1, decay: 0,
-                nesterov: false)
-            var buffer: Tensor?
-            if momentum != 0 { buffer = state.take("momentum", entry.name, like: gradient) }
-            entry.parameter.update {
-                Kernels.sgd(rule, gradient: direction, value: &$0, momentum: &buffer)
-            }
-            let mask = entry.parameter.mask
-            state.put("square", entry.name, square, mask)
-            if let mean { state.put("mean", entry.name, mean, mask) }
-            if let buffer { state.put("momentum", entry.name, buffer, mask) }
+        let (smoothing, epsilon, decay) = (smoothing, epsilon, weightDecay)
+        let (momentum, options) = (momentum, options)
+        let slots = ["square", isCentred ? "mean" : nil, momentum != 0 ? "momentum" : nil]
+        step(parameters, gradients, slots: slots) { name, _ in
+            let own = options[name] ?? ParameterOptions()
+            return .rmsProp(
+                esp_rmsprop(
+                    rate: rate * own.rateFactor, smoothing: smoothing, epsilon: epsilon,
+                    decay: own.weightDecay ?? decay, momentum: momentum))
         }
         state.step += 1
     }

@@ -34,19 +34,15 @@ public struct SGD: Optimizer {
     public mutating func update(
         _ parameters: ParameterSet, with gradients: Gradients, rate: Float
     ) {
-        for entry in parameters.entries where entry.parameter.isTrainable {
-            guard let gradient = gradients[entry.parameter] else { continue }
-            let own = options[entry.name] ?? ParameterOptions()
-            let isFirst = state.slots["momentum"]?[entry.name] == nil
-            let rule = esp_sgd(
-                rate: rate * own.rateFactor, momentum: momentum, gain: isFirst ? 1 : 1 - dampening,
-                decay: own.weightDecay ?? weightDecay, nesterov: nesterov)
-            var buffer: Tensor?
-            if momentum != 0 { buffer = state.take("momentum", entry.name, like: gradient) }
-            entry.parameter.update {
-                Kernels.sgd(rule, gradient: gradient, value: &$0, momentum: &buffer)
-            }
-            if let buffer { state.put("momentum", entry.name, buffer, entry.parameter.mask) }
+        let (momentum, dampening, decay) = (momentum, dampening, weightDecay)
+        let (nesterov, options) = (nesterov, options)
+        step(parameters, gradients, slots: [momentum != 0 ? "momentum" : nil]) { name, isFirst in
+            let own = options[name] ?? ParameterOptions()
+            return .sgd(
+                esp_sgd(
+                    rate: rate * own.rateFactor, momentum: momentum,
+                    gain: isFirst ? 1 : 1 - dampening, decay: own.weightDecay ?? decay,
+                    nesterov: nesterov))
         }
         state.step += 1
     }
