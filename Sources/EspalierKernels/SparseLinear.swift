@@ -185,7 +185,7 @@ extension Kernels {
         return (x.shape[0], x.shape[1])
     }
 
-    private static func requireTokens(_ tokens: Int, in blocks: Int) {
+    static func requireTokens(_ tokens: Int, in blocks: Int) {
         require(
             (tokens + blockTokens - 1) / blockTokens == blocks, "\(tokens) tokens, \(blocks) blocks"
         )
@@ -246,7 +246,7 @@ extension Kernels {
         }
     }
 
-    private static func withPointer(
+    static func withPointer(
         _ tensor: Tensor?, _ body: (UnsafePointer<Float>?) -> Void
     ) {
         guard let tensor else { return body(nil) }
