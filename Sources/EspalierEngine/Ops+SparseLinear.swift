@@ -65,7 +65,8 @@ enum SparseLinear {
                 .viewed(weight.shape, weight.layout)
         }
         if saved.needed.count > 2, saved.needed[2] {
-            result[2] = Kernels.columnSumsOfBlocks(blocks(dz))
+            let tokens = dz.shape.dropLast().reduce(1, *)
+            result[2] = Kernels.blockSums(blocks(dz), tokens: tokens).sums
         }
         return result
     }

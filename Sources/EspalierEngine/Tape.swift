@@ -18,6 +18,11 @@ public protocol Leaf: AnyObject {
     var isTrainable: Bool { get }
 }
 
+extension Leaf {
+    /// The value, where it is held whole.
+    public var held: Tensor { value }
+}
+
 /// Whether a network is being trained or used.
 public enum Mode: Sendable {
     /// Batch statistics, dropout.

@@ -81,14 +81,6 @@ package final class LivePattern: LiveWeights {
         outputs * inputs == 0 ? 0 : 1 - Double(count) / Double(outputs * inputs)
     }
 
-    /// Whether a layer with this mask trains faster sparse than dense, conversions between layouts included.
-    package static func pays(_ mask: Mask) -> Bool {
-        guard mask.shape.rank == 2, fits(outputs: mask.shape[0], inputs: mask.shape[1]) else {
-            return false
-        }
-        return min(mask.shape[0], mask.shape[1]) >= 64 && mask.sparsity >= 0.7
-    }
-
     // 256 bytes each: what stays in a cache of 48 KiB, with room for the rows where those are many.
     private static func span(_ block: Block) -> Int { block == .single ? 128 : 192 }
 

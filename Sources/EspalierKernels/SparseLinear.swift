@@ -166,25 +166,6 @@ extension Kernels {
         return permute(sums, by: order.places)
     }
 
-    /// The sum of each column over all tokens, those that fill up included. [blocks, columns, 64] -> [columns]
-    package static func columnSumsOfBlocks(_ x: Tensor) -> Tensor {
-        let (blocks, columns) = blocksAndColumns(x)
-        return unsafe Tensor([columns]) { sums in
-            unsafe x.reading { x in
-                ThreadPool.shared.forEachRange(columns, grain: 16) { range in
-                    for column in range {
-                        var sum: Float = 0
-                        for block in 0..<blocks {
-                            unsafe sum += c.f32_sum(
-                                x + (block * columns + column) * blockTokens, blockTokens)
-                        }
-                        unsafe sums[column] = sum
-                    }
-                }
-            }
-        }
-    }
-
     /// x[index[i]], and zero where an index is negative. -> [index.count]
     static func permute(_ x: Tensor, by index: [Int32]) -> Tensor {
         let count = index.count
@@ -214,7 +195,7 @@ extension Kernels {
         return (x.shape[0], x.shape[1])
     }
 
-    private static func requireTokens(_ tokens: Int, in blocks: Int) {
+    static func requireTokens(_ tokens: Int, in blocks: Int) {
         require(
             (tokens + blockTokens - 1) / blockTokens == blocks, "\(tokens) tokens, \(blocks) blocks"
         )
@@ -275,7 +256,7 @@ extension Kernels {
         }
     }
 
-    private static func withPointer(
+    static func withPointer(
         _ tensor: Tensor?, _ body: (UnsafePointer<Float>?) -> Void
     ) {
         guard let tensor else { return body(nil) }

@@ -122,10 +122,11 @@ public final class Parameter: Leaf, Sendable {
             state.isMaskLocked = true
             return state.mask
         }
-        guard isLinearWeight, held.layout == .rowMajor, let mask, LivePattern.pays(mask) else {
-            return
-        }
-        holdLiveEntries(LivePattern(mask))
+        guard isLinearWeight, held.layout == .rowMajor, let mask,
+            LivePattern.fits(outputs: mask.shape[0], inputs: mask.shape[1])
+        else { return }
+        let pattern = LivePattern(mask)
+        if pattern.pays() { holdLiveEntries(pattern) }
     }
 
     /// Holds only these entries from now on, and optimizers with it. Layers see the same weight.

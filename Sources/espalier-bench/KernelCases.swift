@@ -157,7 +157,8 @@ enum KernelCases {
         "u8s8_dense", "u8s8_sparse_1x4", "u8s8_sparse_4x4", "u8_to_block", "u8_from_block",
         "u8_to_planes", "u8_pad", "f32_sparse_multiply", "f32_sparse_gradient",
         "f32_fours_multiply", "f32_fours_spread", "f32_fours_gradient", "f32_permute",
-        "f32_to_blocks", "f32_from_blocks",
+        "f32_to_blocks", "f32_from_blocks", "f32_block_norm", "f32_block_norm_gradient",
+        "f32_block_sums",
     ]
 
     static var all: [Benchmark] {

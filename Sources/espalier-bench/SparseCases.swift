@@ -28,6 +28,8 @@ enum SparseCases {
                         Layer(inputs, outputs, .single, 0.9).measureValues($0)
                     },
                     Benchmark(name: "sparse/convert") { convert($0, columns: inputs) },
+                    Benchmark(name: "sparse/norm") { norm($0, columns: inputs) },
+                    Benchmark(name: "sparse/sums") { sums($0, columns: inputs) },
                 ]
             }
     }
@@ -124,6 +126,40 @@ enum SparseCases {
             "sparse/convert", shape: "\(tokens)x\(columns)", threads: Machine.threads,
             rate: { Double(x.count) * 8 / $0 * 1e-9 }, unit: "GB/s", baseline: "the way back", times
         )
+    }
+
+    private static func norm(_ meter: Meter, columns: Int) -> Measurement {
+        let x = Tensor(RandomStream(seed: 1).normal(tokens * columns), shape: [tokens, columns])
+        let blocks = Kernels.toBlocks(x)
+        let times = meter.compare(
+            {
+                let y = Kernels.normalizeBlocks(blocks, epsilon: 1e-5)
+                _ = Kernels.normalizeBlocksGradient(
+                    normalized: y.normalized, inverse: y.inverse, upstream: blocks)
+            },
+            {
+                let y = Kernels.layerNorm(
+                    x, residual: nil, scale: nil, shift: nil, axisCount: 1, isCentred: true,
+                    epsilon: 1e-5, keepsNormal: true)
+                _ = Kernels.layerNormGradients(
+                    normal: y.result, inverse: y.inverse, scale: nil, upstream: x,
+                    isCentred: true, needsInput: true, needsScale: false, needsShift: false)
+            })
+        return Measurement(
+            "sparse/norm", shape: "\(tokens)x\(columns)", threads: Machine.threads,
+            rate: { Double(x.count) / $0 * 1e-9 }, unit: "Gelement/s",
+            baseline: "the norm of rows and its gradient", times)
+    }
+
+    private static func sums(_ meter: Meter, columns: Int) -> Measurement {
+        let x = Tensor(RandomStream(seed: 1).normal(tokens * columns), shape: [tokens, columns])
+        let blocks = Kernels.toBlocks(x)
+        let times = meter.compare(
+            { _ = Kernels.blockSums(blocks, tokens: tokens) }, { _ = Kernels.columnSums(x) })
+        return Measurement(
+            "sparse/sums", shape: "\(tokens)x\(columns)", threads: Machine.threads,
+            rate: { Double(x.count) / $0 * 1e-9 }, unit: "Gelement/s",
+            baseline: "the sums of columns of rows", times)
     }
 
     private static func dense(

@@ -146,9 +146,9 @@ func choiceProperties(_ draw: inout Draw) -> [PropertyCase] {
     ]
 }
 
-private func mean(_ x: [Double]) -> Double { x.reduce(0, +) / Double(x.count) }
+func mean(_ x: [Double]) -> Double { x.reduce(0, +) / Double(x.count) }
 
-private func variance(_ x: [Double], _ correction: Double) -> Double {
+func variance(_ x: [Double], _ correction: Double) -> Double {
     let middle = mean(x)
     return x.reduce(0) { $0 + ($1 - middle) * ($1 - middle) } / (Double(x.count) - correction)
 }

@@ -179,6 +179,68 @@ private func blockMask(
         #expect(zip(one, two).allSatisfy { $0.isIdentical(to: $1) })
     }
 
+    /// Norms and sums of blocks against those of rows.
+    @Test(arguments: [0, 1, 64, 65, 300]) func normsAgreeWithRows(_ tokens: Int) {
+        let columns = 37
+        let random = RandomStream(seed: 6)
+        let shape: Shape = [tokens, columns]
+        let x = Tensor(random.child(0).normal(tokens * columns), shape: shape)
+        let residual = Tensor(random.child(1).normal(tokens * columns), shape: shape)
+        let dz = Tensor(random.child(2).normal(tokens * columns), shape: shape)
+        let scale = Tensor(random.child(3).normal(columns), shape: [columns])
+        let shift = Tensor(random.child(4).normal(columns), shape: [columns])
+        let sum = Kernels.add(x, residual)
+        let rows = Kernels.layerNorm(
+            sum, residual: nil, scale: nil, shift: nil, axisCount: 1, isCentred: true,
+            epsilon: 1e-5, keepsNormal: true)
+        let want = Kernels.columnAffine(rows.result, scale: scale, shift: shift)
+        let got = Kernels.normalizeBlocks(
+            Kernels.toBlocks(x), adding: Kernels.toBlocks(residual), epsilon: 1e-5, scale: scale,
+            shift: shift)
+        func expect(_ blocks: Tensor, _ want: Tensor, _ name: String) {
+            let got = Kernels.fromBlocks(blocks, tokens: tokens).elements
+            for (a, b) in zip(got, want.elements) where !(abs(a - b) < 1e-4) {
+                Issue.record("\(name) of \(tokens) tokens: \(a), wanted \(b)")
+                return
+            }
+        }
+        #expect(Kernels.fromBlocks(got.sum, tokens: tokens).isIdentical(to: sum))
+        expect(got.normalized, rows.result, "norm")
+        expect(got.result, want, "affine norm")
+        let none = Tensor.zeros([columns])
+        let scaled = Kernels.columnAffine(dz, scale: scale, shift: none)
+        let blockedDZ = Kernels.toBlocks(dz)
+        let dx = Kernels.normalizeBlocksGradient(
+            normalized: got.normalized, inverse: got.inverse, upstream: blockedDZ, scale: scale)
+        let rowGradients = Kernels.layerNormGradients(
+            normal: rows.normal ?? rows.result, inverse: rows.inverse, scale: nil, upstream: scaled,
+            isCentred: true, needsInput: true, needsScale: false, needsShift: false)
+        expect(dx, rowGradients.input ?? none, "dx")
+        expectPadding(dx, tokens: tokens)
+        let plain = Kernels.normalizeBlocks(Kernels.toBlocks(sum), epsilon: 1e-5)
+        #expect(plain.result.isIdentical(to: got.normalized))
+        let sums = Kernels.blockSums(blockedDZ, times: got.normalized, tokens: tokens)
+        for (a, b) in [
+            (sums.sums, Kernels.columnSums(dz)),
+            (sums.products ?? none, Kernels.columnSums(Kernels.multiply(dz, rows.result))),
+        ] {
+            #expect(zip(a.elements, b.elements).allSatisfy { abs($0 - $1) < 1e-2 })
+        }
+    }
+
+    @Test func costsAreData() throws {
+        let costs = try #require(SparseFloatCosts.shipped(.avx512))
+        func pays(_ block: LivePattern.Block, _ density: Double) -> Bool {
+            let mask = blockMask(384, 384, block, density: density, seed: 1)
+            return LivePattern(mask, block: block).pays(costs: costs)
+        }
+        for block in LivePattern.Block.allCases {
+            #expect(pays(block, 0.1))
+            #expect(!pays(block, 1))
+        }
+        #expect(!LivePattern(blockMask(64, 64, .single, density: 0, seed: 1)).pays(costs: nil))
+    }
+
     @Test func findsBlocks() {
         for block in LivePattern.Block.allCases {
             for (outputs, inputs) in [(64, 64), (30, 41)] {
