@@ -8,23 +8,40 @@ extension Kernels {
         let batch, heads: Int
         let shape: esp_attention
         let shapes: (queries: Shape, keys: Shape, values: Shape, result: Shape)
+        let layout: Layout
 
-        /// - Parameter roundsFactors: Whether the factors of products are rounded to bfloat16.
+        /// - Parameters:
+        ///   - roundsFactors: Whether the factors of products are rounded to bfloat16.
+        ///   - layout: Of all operands and the result. Blocks of 64 tokens must not be shared by two sequences.
         package init(
             queries: Shape, keys: Shape, values: Shape, heads: Int, isCausal: Bool, scale: Float,
-            roundsFactors: Bool
+            roundsFactors: Bool, layout: Layout = .rowMajor
         ) {
             require(
                 queries.rank == 3 && keys.rank == 3 && values.rank == 3 && heads > 0,
                 "attention of \(heads) heads of \(queries), \(keys) and \(values)")
             batch = queries[0]
             self.heads = heads
+            let (depth, valueDepth) = (queries[2] / heads, values[2] / heads)
+            let isBlocked = layout == .tokenBlocked64
+            require(
+                !isBlocked || Attention.fitsBlocks(queries, keys),
+                "attention in blocks of \(queries) and \(keys)")
+            // A head in blocks is brought into rows of its own.
             shape = esp_attention(
-                queries: queries[1], keys: keys[1], depth: queries[2] / heads,
-                value_depth: values[2] / heads, query_pitch: queries[2], key_pitch: keys[2],
-                value_pitch: values[2], result_pitch: values[2], scale: scale, causal: isCausal,
+                queries: queries[1], keys: keys[1], depth: depth, value_depth: valueDepth,
+                query_pitch: isBlocked ? depth : queries[2],
+                key_pitch: isBlocked ? depth : keys[2],
+                value_pitch: isBlocked ? valueDepth : values[2],
+                result_pitch: isBlocked ? valueDepth : values[2], scale: scale, causal: isCausal,
                 halves: roundsFactors)
             shapes = (queries, keys, values, [queries[0], queries[1], values[2]])
+            self.layout = layout
+        }
+
+        /// Whether no block of 64 tokens belongs to two sequences.
+        package static func fitsBlocks(_ queries: Shape, _ keys: Shape) -> Bool {
+            queries.rank == 3 && keys.rank == 3 && queries[1] % 64 == 0 && keys[1] % 64 == 0
         }
 
         /// Where a head of a sequence begins in queries, keys, values and result.
@@ -47,6 +64,9 @@ extension Kernels {
     package static func attention(
         _ rule: Attention, _ q: Tensor, _ k: Tensor, _ v: Tensor, keyMask: Tensor?
     ) -> (result: Tensor, logSums: Tensor) {
+        if rule.layout == .tokenBlocked64 {
+            return attentionInBlocks(rule, q, k, v, keyMask: keyMask)
+        }
         let count = rule.batch * rule.heads
         let (queries, keys) = (rule.shape.queries, rule.shape.keys)
         var logSums = Tensor.zeros([rule.batch, rule.heads, queries])
@@ -77,6 +97,11 @@ extension Kernels {
         result y: Tensor,
         logSums: Tensor, upstream dy: Tensor, needed: [Bool]
     ) -> [Tensor?] {
+        if rule.layout == .tokenBlocked64 {
+            return attentionGradientsInBlocks(
+                rule, q, k, v, keyMask: keyMask, result: y, logSums: logSums, upstream: dy,
+                needed: needed)
+        }
         let count = rule.batch * rule.heads
         let (queries, keys) = (rule.shape.queries, rule.shape.keys)
         // All elements are written by some head.

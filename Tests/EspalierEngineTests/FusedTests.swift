@@ -1,4 +1,5 @@
 import EspalierEngine
+import EspalierKernels
 import EspalierNN
 import EspalierTensors
 import EspalierTesting
@@ -60,6 +61,32 @@ import Testing
                 }
             }
         }
+    }
+
+    /// Heads in blocks of 64 tokens against heads in rows.
+    @Test(arguments: [(1, 64, 64, 1, 5), (3, 128, 64, 2, 32), (2, 64, 192, 3, 7)])
+    func attentionInBlocks(_ batch: Int, _ queries: Int, _ keys: Int, _ heads: Int, _ depth: Int) {
+        let size = heads * depth
+        let q = normal([batch, queries, size])
+        let (k, v) = (normal([batch, keys, size], 2), normal([batch, keys, size], 3))
+        let dy = normal([batch, queries, size], 4)
+        let mask = Tensor((0..<batch * keys).map { $0 % 3 != 0 ? 1 : 0 }, shape: [batch, keys])
+        func run(_ layout: Layout) -> [Tensor] {
+            func lay(_ x: Tensor) -> Tensor { Kernels.converted(x, to: layout) }
+            let rule = Kernels.Attention(
+                queries: q.shape, keys: k.shape, values: v.shape, heads: heads, isCausal: true,
+                scale: 0.3, roundsFactors: false, layout: layout)
+            let (y, sums) = Kernels.attention(rule, lay(q), lay(k), lay(v), keyMask: mask)
+            let gradients = Kernels.attentionGradients(
+                rule, lay(q), lay(k), lay(v), keyMask: mask, result: y, logSums: sums,
+                upstream: lay(dy), needed: [true, true, true])
+            return ([y] + gradients.compactMap(\.self)).map {
+                Kernels.converted($0, to: .rowMajor)
+            }
+        }
+        let (rows, blocks) = (run(.rowMajor), run(.tokenBlocked64))
+        #expect(rows.count == 4)
+        for (a, b) in zip(rows, blocks) { #expect(a.isIdentical(to: b)) }
     }
 
     @Test func aQueryThatSeesNothingGivesZero() {
