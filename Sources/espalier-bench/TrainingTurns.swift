@@ -145,7 +145,7 @@ private struct TrainingNetwork {
         } else if let block = Int(parts[1].dropFirst(5)) {
             parts[0] = "layer" + parts[0].dropFirst(5)
             parts[1] = String(block - 1)
-            let names = ["norm1": "bn1", "norm2": "bn2", "shortcut_norm": "shortcut_bn"]
+            let names = ["norm1": "bn1", "norm2": "bn2", "shortcutNorm": "shortcut_bn"]
             parts[2] = names[parts[2]] ?? parts[2]
         }
         return parts.joined(separator: ".")

@@ -24,7 +24,8 @@ extension ConvolutionPlan {
     func gradients(
         _ x: Tensor, _ weight: Tensor, _ upstream: Upstream, rounded: Upstream?, _ needs: Needs
     ) -> (dx: Tensor?, dw: Tensor?, db: Tensor?) {
-        let parts = min(images, 16)
+        // At least 512 pixels a part, or its sums would cost as much as their terms; but not fewer than four parts.
+        let parts = min(images, 16, max(images * out.height * out.width / 512, 4))
         let inputShape = needs.x ? inputWinograd() : nil
         let weightShape = needs.weight ? winograd() : nil
         let inputParts = needs.x && inputShape == nil ? self.inputParts : []

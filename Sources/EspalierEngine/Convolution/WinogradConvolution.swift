@@ -18,7 +18,7 @@ struct WinogradShape {
     /// The tiles whose products are computed at once: what they read and write stays in the second level of cache, but
     /// at least one row of them.
     var capacity: Int {
-        let fitting = min(max(98_304 / (16 * (channels + outputs)), 16), 128)
+        let fitting = min(max(131_072 / (16 * (channels + outputs)), 16), 128)
         return max(fitting / tileColumns, 1) * tileColumns
     }
 
