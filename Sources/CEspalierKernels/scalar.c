@@ -74,33 +74,10 @@ static void KERNEL(f32_column_sums)(const float *x, size_t rows, size_t columns,
         for (size_t c = 0; c < columns; c++) sums[c] += x[r * columns + c];
 }
 
-static void KERNEL(f32_column_squares)(const float *x, const float *mean, size_t rows, size_t columns, float *sums) {
-    for (size_t r = 0; r < rows; r++)
-        for (size_t c = 0; c < columns; c++) {
-            float d = x[r * columns + c] - mean[c];
-            sums[c] += d * d;
-        }
-}
-
-static void KERNEL(f32_column_products)(const float *a, const float *b, const float *mean, size_t rows,
-                                        size_t columns, float *sums) {
-    for (size_t r = 0; r < rows; r++)
-        for (size_t c = 0; c < columns; c++) sums[c] += a[r * columns + c] * (b[r * columns + c] - mean[c]);
-}
-
 static void KERNEL(f32_column_affine)(const float *x, const float *scale, const float *shift, float *y, size_t rows,
                                       size_t columns) {
     for (size_t r = 0; r < rows; r++)
         for (size_t c = 0; c < columns; c++) y[r * columns + c] = x[r * columns + c] * scale[c] + shift[c];
-}
-
-static void KERNEL(f32_column_affine2)(const float *dy, const float *x, const float *a, const float *b,
-                                       const float *shift, float *dx, size_t rows, size_t columns) {
-    for (size_t r = 0; r < rows; r++)
-        for (size_t c = 0; c < columns; c++) {
-            size_t i = r * columns + c;
-            dx[i] = dy[i] * a[c] + (x[i] * b[c] + shift[c]);
-        }
 }
 
 static float row_max(const float *x, float factor, size_t columns) {

@@ -146,16 +146,6 @@ extension Kernels {
         }
     }
 
-    /// The sum of each column of a (b - mean). [..., C], [..., C], [C] -> [C]
-    package static func columnProducts(_ a: Tensor, _ b: Tensor, mean: Tensor) -> Tensor {
-        require(a.shape == b.shape, "operands of shapes \(a.shape) and \(b.shape)")
-        return unsafe reading(a, b, mean) { start, b, mean in
-            unsafe reduceColumns(a) { a, rows, columns, sums in
-                unsafe c.f32_column_products(a, b + (a - start), mean, rows, columns, sums)
-            }
-        }
-    }
-
     /// x scale[c] + shift[c]. [..., C]
     package static func columnAffine(_ x: Tensor, scale: Tensor, shift: Tensor) -> Tensor {
         let (rows, columns) = rowsAndColumns(x.shape)
@@ -164,24 +154,6 @@ extension Kernels {
                 forEachBlock(rows, grain: rowGrain(columns)) { at, n in
                     let at = at * columns
                     unsafe c.f32_column_affine(x + at, scale, shift, y + at, n, columns)
-                }
-            }
-        }
-    }
-
-    /// dy a[c] + x b[c] + shift[c]. [..., C]
-    package static func columnAffine(
-        _ dy: Tensor, times a: Tensor, _ x: Tensor, times b: Tensor, shift: Tensor
-    ) -> Tensor {
-        let (rows, columns) = rowsAndColumns(x.shape)
-        return unsafe Tensor(x.shape) { dx in
-            unsafe reading(dy, x) { dy, x in
-                unsafe reading(a, b, shift) { a, b, shift in
-                    forEachBlock(rows, grain: rowGrain(columns)) { at, n in
-                        let at = at * columns
-                        unsafe c.f32_column_affine2(
-                            dy + at, x + at, a, b, shift, dx + at, n, columns)
-                    }
                 }
             }
         }

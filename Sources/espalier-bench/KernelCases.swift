@@ -74,14 +74,7 @@ enum KernelCases {
         "f32_abs_max": { k, o in unsafe o.z[0] = unsafe k.f32_abs_max(o.a, count) },
         "f32_add_row": { k, o in unsafe k.f32_add_row(o.a, o.y, rows, columns) },
         "f32_column_sums": { k, o in unsafe k.f32_column_sums(o.a, rows, columns, o.z) },
-        "f32_column_squares": { k, o in unsafe k.f32_column_squares(o.a, o.b, rows, columns, o.z) },
-        "f32_column_products": { k, o in
-            unsafe k.f32_column_products(o.a, o.b, o.b, rows, columns, o.z)
-        },
         "f32_column_affine": { k, o in unsafe k.f32_column_affine(o.a, o.b, o.b, o.y, rows, columns)
-        },
-        "f32_column_affine2": { k, o in
-            unsafe k.f32_column_affine2(o.a, o.b, o.b, o.b, o.b, o.y, rows, columns)
         },
         "f32_softmax": { k, o in unsafe k.f32_softmax(1, o.a, o.y, rows, columns) },
         "f32_log_softmax": { k, o in unsafe k.f32_log_softmax(1, o.a, o.y, rows, columns) },

@@ -34,38 +34,6 @@ let columnKernelChecks: [String: KernelCheck] = [
             }
         }
     },
-    "f32_column_squares": {
-        for (rows, columns) in kernelMatrices {
-            let (x, mean) = (numbers(rows * columns), numbers(columns, 1))
-            let start = numbers(columns, 2)
-            let size = columnMagnitudes(start, rows: rows, columns: columns) {
-                let d = Double(x[$0]) - Double(mean[$1])
-                return d * d
-            }
-            let bounds = size.map { $0 * floatEpsilon * Double(rows + 4) }
-            unsafe expectTwins("column squares of \(rows) x \(columns)", bounds: bounds) { c in
-                let (x, mean, sums) = (Guarded(x), Guarded(mean), Guarded(start))
-                unsafe c.f32_column_squares(x.pointer, mean.pointer, rows, columns, sums.pointer)
-                return sums.values
-            }
-        }
-    },
-    "f32_column_products": {
-        for (rows, columns) in kernelMatrices {
-            let (a, b) = (numbers(rows * columns), numbers(rows * columns, 1))
-            let (mean, start) = (numbers(columns, 2), numbers(columns, 3))
-            let size = columnMagnitudes(start, rows: rows, columns: columns) {
-                Double(a[$0]) * (Double(b[$0]) - Double(mean[$1]))
-            }
-            let bounds = size.map { $0 * floatEpsilon * Double(rows + 4) }
-            unsafe expectTwins("column products of \(rows) x \(columns)", bounds: bounds) { c in
-                let (a, b, mean, sums) = (Guarded(a), Guarded(b), Guarded(mean), Guarded(start))
-                unsafe c.f32_column_products(
-                    a.pointer, b.pointer, mean.pointer, rows, columns, sums.pointer)
-                return sums.values
-            }
-        }
-    },
     "f32_column_affine": {
         for (rows, columns) in kernelMatrices {
             let (x, scale) = (numbers(rows * columns), numbers(columns, 1))
@@ -79,27 +47,6 @@ let columnKernelChecks: [String: KernelCheck] = [
                 let y = Guarded<Float>(7, count: rows * columns)
                 unsafe c.f32_column_affine(
                     x.pointer, scale.pointer, shift.pointer, y.pointer, rows, columns)
-                return y.values
-            }
-        }
-    },
-    "f32_column_affine2": {
-        for (rows, columns) in kernelMatrices {
-            let (dy, x) = (numbers(rows * columns), numbers(rows * columns, 1))
-            let (a, b, shift) = (numbers(columns, 2), numbers(columns, 3), numbers(columns, 4))
-            let (sd, sx) = (absolute(dy), absolute(x))
-            let (sa, sb, sh) = (absolute(a), absolute(b), absolute(shift))
-            let bounds = sx.indices.map { index in
-                let c = index % columns
-                return 3 * floatEpsilon * (sd[index] * sa[c] + sx[index] * sb[c] + sh[c])
-            }
-            unsafe expectTwins("column affine 2 of \(rows) x \(columns)", bounds: bounds) { c in
-                let (dy, x) = (Guarded(dy), Guarded(x))
-                let (a, b, shift) = (Guarded(a), Guarded(b), Guarded(shift))
-                let y = Guarded<Float>(7, count: rows * columns)
-                unsafe c.f32_column_affine2(
-                    dy.pointer, x.pointer, a.pointer, b.pointer, shift.pointer, y.pointer, rows,
-                    columns)
                 return y.values
             }
         }
