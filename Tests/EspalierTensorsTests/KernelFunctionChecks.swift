@@ -207,4 +207,30 @@ private let accuracies = [
         }
         #expect(worst <= test.ulps, "\(worst) ulp at \(place)")
     }
+
+    /// The slopes of both forms of GELU, where both branches and the end of the fits are, against
+    /// double precision.
+    @Test(arguments: ISA.available, [false, true]) func slopesOfGELU(_ isa: ISA, isTanh: Bool) {
+        let function = isTanh ? ESP_GELU_TANH : ESP_GELU
+        let x = (-200_000...200_000).map { Float($0) * 30 / 200_000 } + [1e4, -1e4, 1e30, -1e30]
+        let (saved, upstream) = (Guarded(x), Guarded<Float>(1, count: x.count))
+        let dx = Guarded<Float>(7, count: x.count)
+        unsafe kernels(isa).f32_unary_gradient(
+            function, 0, 0, saved.pointer, upstream.pointer, dx.pointer, x.count)
+        func truth(_ x: Double) -> Double {
+            let root = (2 / Double.pi).squareRoot()
+            if !isTanh {
+                return 0.5 * erfc(-x / 2.0.squareRoot()) + x * 0.5 * root * exp(-0.5 * x * x)
+            }
+            let z = max(-40, min(x, 40))
+            let s = sigmoid(2 * root * (z + 0.044715 * z * z * z))
+            return s + z * s * (1 - s) * 2 * root * (1 + 0.134145 * z * z)
+        }
+        var worst = 0.0
+        for (x, slope) in zip(x, dx.values) {
+            let error = abs(Double(slope) - truth(Double(x)))
+            if !(error <= worst) { worst = error }
+        }
+        #expect(worst <= 5e-7)
+    }
 }
