@@ -37,6 +37,22 @@ const esp_kernels *esp_kernels_for(esp_isa isa) {
     }
 }
 
+bool esp_has_bf16(void) {
+#if defined(__x86_64__)
+    return __builtin_cpu_supports("avx512bf16");
+#else
+    return false;
+#endif
+}
+
+bool esp_is_amd(void) {
+#if defined(__x86_64__)
+    return __builtin_cpu_is("amd");
+#else
+    return false;
+#endif
+}
+
 uintptr_t *esp_rehearsal(void) {
     static _Thread_local uintptr_t word;
     return &word;

@@ -33,5 +33,10 @@
 #include "int8_blocks.inc"
 #include "sparse_f32.inc"
 #pragma clang attribute pop
+#pragma clang attribute push( \
+    __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512bf16,avx2,fma,sse4.2,crc32,popcnt"))), \
+    apply_to = function)
+#include "products_bf16.inc"
+#pragma clang attribute pop
 #include "table.inc"
 #endif

@@ -30,7 +30,8 @@ package enum Products {
     package static func multiply(
         _ a: MatrixOperand, _ b: MatrixOperand, into c: UnsafeMutablePointer<Float>, pitch: Int,
         rows: Int, columns: Int, depth: Int, precision: Precision = .float,
-        bias: UnsafePointer<Float>? = nil, rowSums: UnsafeMutablePointer<Float>? = nil,
+        halves: HalfProducts = .chosen, bias: UnsafePointer<Float>? = nil,
+        rowSums: UnsafeMutablePointer<Float>? = nil,
         finish: (Range<Int>, Range<Int>) -> Void = { _, _ in }
     ) {
         if !usesOwn, precision == .float, unsafe rowSums == nil {
@@ -50,6 +51,7 @@ package enum Products {
         }
         var product = unsafe Product(a, b, rows: rows, columns: columns, depth: depth)
         unsafe product.isRounded = precision == .bf16
+        unsafe product.halves = halves
         unsafe product.bias = unsafe bias
         unsafe product.rowSums = unsafe rowSums
         unsafe product.multiply(into: c, pitch: pitch, finish: finish)
@@ -154,6 +156,7 @@ package enum Products {
         }
         let placesA = first.positions(in: batch)
         let placesB = second.positions(in: batch)
+        let halves = HalfProducts.chosen
         let (pitchA, pitchB) = (transposesA ? rows : depth, transposesB ? depth : columns)
         return unsafe Tensor(shape) { result in
             unsafe reading(a, b) { a, b in
@@ -166,7 +169,7 @@ package enum Products {
                             b + placesB[index] * depth * columns, pitch: pitchB,
                             transposed: transposesB),
                         into: result + index * rows * columns, pitch: columns, rows: rows,
-                        columns: columns, depth: depth, precision: precision)
+                        columns: columns, depth: depth, precision: precision, halves: halves)
                 }
                 // Few large ones are shared out one after another, else each is computed by one thread: a loop inside
                 // a loop runs where it is.

@@ -38,6 +38,8 @@ package struct ProductPlan: Sendable, Equatable {
         var transposesA = false
         var transposesB = false
         var isRounded = false
+        /// Whether two elements along the depth are one step.
+        var isPaired = false
         var accumulates = false
     }
 
@@ -58,6 +60,7 @@ package struct ProductPlan: Sendable, Equatable {
     /// Of C, or of its transpose where that is computed.
     let rows: Int
     let columns: Int
+    /// In steps: elements, or pairs of them.
     let depth: Int
     /// Whether each block of A is copied: its rows are not contiguous, and would be read across pages.
     let packsA: Bool
@@ -87,6 +90,8 @@ package struct ProductPlan: Sendable, Equatable {
         }
         let swaps = way == .transposed
         let (m, n) = swaps ? (columns, rows) : (rows, columns)
+        let work = 2 * Double(m) * Double(n) * Double(depth)
+        let depth = factors.isPaired ? (depth + 1) / 2 : depth
         (self.rows, self.columns, self.depth) = (m, n, depth)
         // Computing the transpose, A is Bᵀ and B is Aᵀ.
         let copiesB = factors.isRounded || (swaps ? !factors.transposesA : factors.transposesB)
@@ -100,7 +105,6 @@ package struct ProductPlan: Sendable, Equatable {
         } else {
             depthParts = (depth + ProductPlan.blockDepth - 1) / ProductPlan.blockDepth
         }
-        let work = 2 * Double(m) * Double(n) * Double(depth)
         let wanted = min(max(Int(work / ProductPlan.leastWork), 1), ProductPlan.mostChunks)
         // A panel of B that is read in place, or a block of A that is copied, should meet many rows or columns.
         let least = (m + ProductPlan.blockRows - 1) / ProductPlan.blockRows

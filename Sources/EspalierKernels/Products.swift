@@ -15,6 +15,8 @@ import EspalierTensors
     package let depth: Int
     /// Whether the factors are rounded to bfloat16, half to even.
     package var isRounded = false
+    /// How they are multiplied then.
+    package var halves = HalfProducts.widened
     /// What each column's sums begin with. [columns]
     package var bias: UnsafePointer<Float>?
     /// Whether they begin with C.
@@ -23,6 +25,8 @@ import EspalierTensors
     package var rowSums: UnsafeMutablePointer<Float>?
     /// The kernels to use.
     package var kernels = unsafe KernelTable.current
+
+    private var isPaired: Bool { unsafe isRounded && halves == .native }
 
     package init(_ a: MatrixOperand, _ b: MatrixOperand, rows: Int, columns: Int, depth: Int) {
         unsafe (self.a, self.b) = unsafe (a, b)
@@ -41,7 +45,7 @@ import EspalierTensors
             rows: rows, columns: columns, depth: depth,
             ProductPlan.Factors(
                 transposesA: a.isTransposed, transposesB: b.isTransposed, isRounded: isRounded,
-                accumulates: accumulates))
+                isPaired: isPaired, accumulates: accumulates))
         unsafe require(
             rowSums == nil || (a.isTransposed && !isRounded && plan.way == .direct),
             "sums of the rows of an operand that is not copied")
@@ -116,7 +120,11 @@ import EspalierTensors
             c: c + row * pitch + column, c_pitch: pitch, rows: rows.count, columns: end - first,
             depth: depth.count, bias: isFirst ? bias.map { unsafe $0 + column } : nil,
             accumulates: accumulates || !isFirst, transposed: isTransposed)
-        unsafe kernels.f32_product(&block)
+        if unsafe isPaired {
+            unsafe kernels.bf16_product(&block)
+        } else {
+            unsafe kernels.f32_product(&block)
+        }
     }
 
     /// Rows and depth of A, where they are or copied to lie together.
@@ -124,11 +132,20 @@ import EspalierTensors
         of a: MatrixOperand, _ plan: ProductPlan, _ rows: Range<Int>, _ depth: Range<Int>,
         sums: Bool, _ body: (MatrixOperand) -> Void
     ) {
-        let corner = unsafe a.from(row: rows.lowerBound, column: depth.lowerBound)
-        guard plan.packsA else { return unsafe body(corner) }
+        guard plan.packsA else {
+            return unsafe body(a.from(row: rows.lowerBound, column: depth.lowerBound))
+        }
+        let elements = unsafe elements(depth)
+        let corner = unsafe a.from(row: rows.lowerBound, column: elements.lowerBound)
         unsafe withScratch(rows.count * depth.count) { block in
-            unsafe kernels.f32_copy_rows(
-                corner.base, corner.pitch, depth.count, rows.count, isRounded, block, rows.count)
+            if unsafe isPaired {
+                unsafe kernels.bf16_pair_rows(
+                    corner.base, corner.pitch, elements.count, rows.count, block, rows.count)
+            } else {
+                unsafe kernels.f32_copy_rows(
+                    corner.base, corner.pitch, elements.count, rows.count, isRounded, block,
+                    rows.count)
+            }
             if sums, let rowSums = unsafe rowSums {
                 let sums = unsafe rowSums + rows.lowerBound
                 if depth.lowerBound == 0 { unsafe sums.update(repeating: 0, count: rows.count) }
@@ -136,6 +153,12 @@ import EspalierTensors
             }
             unsafe body(MatrixOperand(block, pitch: rows.count, transposed: true))
         }
+    }
+
+    /// What some steps of the depth are in the factors.
+    private func elements(_ steps: Range<Int>) -> Range<Int> {
+        unsafe isPaired
+            ? 2 * steps.lowerBound..<min(2 * steps.upperBound, depth) : steps
     }
 
     /// The panels of B that are copied, all of their depth: [panels][depth][32].
@@ -152,33 +175,47 @@ import EspalierTensors
             ThreadPool.shared.forEachRange(panels * parts, grain: grain) { range in
                 for index in range {
                     let column = (plan.firstPacked + index / parts) * ProductPlan.panel
-                    let depth = index % parts * part
-                    let from = unsafe b.from(row: depth, column: column)
-                    let to = (index / parts * plan.depth + depth) * ProductPlan.panel
-                    unsafe kernels.f32_pack_panel(
-                        from.base, from.rowStride, from.columnStride,
-                        min(part, plan.depth - depth),
-                        min(ProductPlan.panel, plan.columns - column), isRounded, packed + to)
+                    let first = index % parts * part
+                    let depth = unsafe elements(first..<min(first + part, plan.depth))
+                    let from = unsafe b.from(row: depth.lowerBound, column: column)
+                    let to =
+                        unsafe packed
+                        + (index / parts * plan.depth + first) * ProductPlan.panel
+                    let columns = min(ProductPlan.panel, plan.columns - column)
+                    if unsafe isPaired {
+                        unsafe kernels.bf16_pack_panel(
+                            from.base, from.rowStride, from.columnStride, depth.count, columns, to)
+                    } else {
+                        unsafe kernels.f32_pack_panel(
+                            from.base, from.rowStride, from.columnStride, depth.count, columns,
+                            isRounded, to)
+                    }
                 }
             }
             unsafe body(packed)
         }
     }
 
-    /// An operand rounded to bfloat16, where that is asked for and no copy will do it anyway.
+    /// An operand in rows rounded to bfloat16, where that is asked for and no copy will do it anyway.
     private func withRounded(
         _ x: MatrixOperand, _ rows: Int, _ columns: Int, _ isNeeded: Bool,
         _ body: (MatrixOperand) -> Void
     ) {
         guard unsafe isRounded && isNeeded else { return unsafe body(x) }
-        let (lines, width) = unsafe x.isTransposed ? (columns, rows) : (rows, columns)
-        unsafe withScratch(lines * width) { rounded in
-            ThreadPool.shared.forEachRange(lines, grain: max(16_384 / max(width, 1), 1)) {
-                unsafe kernels.f32_copy_rows(
-                    x.base + $0.lowerBound * x.pitch, x.pitch, $0.count, width, true,
-                    rounded + $0.lowerBound * width, width)
+        unsafe require(!x.isTransposed, "rows of an operand that has none")
+        let width = unsafe isPaired ? (columns + 1) / 2 : columns
+        unsafe withScratch(rows * width) { rounded in
+            ThreadPool.shared.forEachRange(rows, grain: max(16_384 / max(columns, 1), 1)) {
+                let from = unsafe x.base + $0.lowerBound * x.pitch
+                let to = unsafe rounded + $0.lowerBound * width
+                if unsafe isPaired {
+                    unsafe kernels.bf16_pair_columns(from, x.pitch, $0.count, columns, to, width)
+                } else {
+                    unsafe kernels.f32_copy_rows(
+                        from, x.pitch, $0.count, columns, true, to, width)
+                }
             }
-            unsafe body(MatrixOperand(rounded, pitch: width, transposed: x.isTransposed))
+            unsafe body(MatrixOperand(rounded, pitch: width))
         }
     }
 

@@ -50,7 +50,7 @@ struct Bench: ParsableCommand {
         if tune { return print(try CostCases.tuned()) }
         let meter = Meter(seconds: seconds)
         let cases =
-            ProductCases.all + FloatCases.all + StepCases.all + Int8Cases.all
+            ProductCases.all + HalfProductCases.all + FloatCases.all + StepCases.all + Int8Cases.all
             + ConvolutionCases.all + ConvolutionTrainingCases.all + FusedCases.all + SparseCases.all
             + CostCases.all + KernelCases.all
         if !json {

@@ -123,6 +123,13 @@ enum KernelCases {
         "f32_copy_rows": { k, o in
             unsafe k.f32_copy_rows(o.a, columns, rows, columns, true, o.y, columns)
         },
+        "bf16_pack_panel": { k, o in unsafe k.bf16_pack_panel(o.a, 1, 256, 256, 32, o.y) },
+        "bf16_pair_rows": { k, o in
+            unsafe k.bf16_pair_rows(o.a, columns, rows, columns, o.y, columns)
+        },
+        "bf16_pair_columns": { k, o in
+            unsafe k.bf16_pair_columns(o.a, columns, rows, columns, o.y, columns / 2)
+        },
         "f32_dots": { k, o in unsafe k.f32_dots(o.a, columns, o.b, nil, rows, columns, o.y) },
         "u32_philox": { k, o in
             unsafe UnsafeMutableRawPointer(o.y).withMemoryRebound(to: UInt32.self, capacity: count)
@@ -146,7 +153,7 @@ enum KernelCases {
 
     // Measured as whole layers and products by `FloatCases`, `Int8Cases`, `SparseCases` and `ProductCases`.
     private static let layers = [
-        "f32_dense", "f32_product",
+        "f32_dense", "f32_product", "bf16_product",
         "u8s8_dense", "u8s8_sparse_1x4", "u8s8_sparse_4x4", "u8_to_block", "u8_from_block",
         "u8_to_planes", "u8_pad", "f32_sparse_multiply", "f32_sparse_gradient",
         "f32_fours_multiply", "f32_fours_spread", "f32_fours_gradient", "f32_permute",

@@ -1,5 +1,6 @@
 import EspalierEngine
 import EspalierGraph
+import EspalierKernels
 import EspalierNN
 import EspalierTensors
 import EspalierTesting
@@ -71,7 +72,9 @@ private let activations: [Op.Linear.Activation] = [
     }
 
     /// With factors that bfloat16 holds nothing changes; others are rounded, forward and backward.
-    @Test func roundsFactors() {
+    @Test func roundsFactors() { HalfProducts.$chosen.withValue(.widened) { checkRounding() } }
+
+    private func checkRounding() {
         func rounded(_ x: Tensor) -> Tensor {
             Tensor(
                 x.elements.map {

@@ -3,7 +3,7 @@ import EspalierTensors
 import Testing
 
 /// Rows, columns and depth around the tiles of both vector widths, and primes.
-private let blocks = [
+let productBlocks = [
     (1, 1, 1), (1, 32, 5), (2, 16, 3), (3, 17, 0), (5, 31, 16), (6, 33, 17), (7, 64, 31),
     (13, 15, 64), (14, 32, 33), (15, 48, 7), (16, 7, 100), (17, 100, 2), (28, 65, 13), (31, 97, 37),
     (0, 8, 3), (8, 0, 3),
@@ -43,7 +43,7 @@ private func checkBlock(
 
 let productKernelChecks: [String: KernelCheck] = [
     "f32_product": {
-        for (index, (rows, columns, depth)) in blocks.enumerated() {
+        for (index, (rows, columns, depth)) in productBlocks.enumerated() {
             for aTransposed in [false, true] {
                 for (transposed, bias, accumulates) in [
                     (false, false, false), (false, true, false), (false, false, true),

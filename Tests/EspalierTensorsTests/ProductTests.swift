@@ -11,12 +11,13 @@ private struct ProductCase: Sendable, CustomStringConvertible {
     var transposesA = false
     var transposesB = false
     var isRounded = false
+    var halves = HalfProducts.widened
     var hasBias = false
     var accumulates = false
 
     var description: String {
         "\(rows)x\(columns)x\(depth)\(transposesA ? " At" : "")\(transposesB ? " Bt" : "")"
-            + "\(isRounded ? " rounded" : "")\(hasBias ? " bias" : "")\(accumulates ? " +=" : "")"
+            + "\(isRounded ? " rounded \(halves)" : "")\(hasBias ? " bias" : "")\(accumulates ? " +=" : "")"
     }
 
     /// All ways for extents that are 0, 1, primes, and multiples of tiles and blocks.
@@ -26,22 +27,40 @@ private struct ProductCase: Sendable, CustomStringConvertible {
             (29, 10, 127), (31, 257, 19), (64, 64, 1), (64, 64, 0), (0, 5, 3), (5, 0, 3),
             (128, 80, 33), (131, 47, 263), (200, 130, 800), (480, 33, 1_100), (257, 509, 61),
         ]
+        let options: [(Bool, Bool, Bool, HalfProducts)] = [
+            (false, false, false, .widened), (true, false, false, .widened),
+            (false, true, false, .widened), (true, false, true, .widened),
+            (true, false, true, .native), (false, true, true, .native),
+        ]
         var cases: [ProductCase] = []
         for (index, (rows, columns, depth)) in extents.enumerated() {
             for way in 0..<4 {
-                for (option, (bias, accumulates, rounded)) in [
-                    (false, false, false), (true, false, false), (false, true, false),
-                    (true, false, true),
-                ].enumerated() where index < 13 || (index + way + option) % 2 == 0 {
+                for (option, (bias, accumulates, rounded, halves)) in options.enumerated()
+                where index < 13 || (index + way + option) % 2 == 0 {
                     cases.append(
                         ProductCase(
                             rows: rows, columns: columns, depth: depth, transposesA: way & 1 != 0,
-                            transposesB: way & 2 != 0, isRounded: rounded, hasBias: bias,
-                            accumulates: accumulates))
+                            transposesB: way & 2 != 0, isRounded: rounded, halves: halves,
+                            hasBias: bias, accumulates: accumulates))
                 }
             }
         }
         return cases
+    }()
+
+    /// Pairs of bfloat16 for random extents, in all ways.
+    static let halves: [ProductCase] = {
+        var state: UInt64 = 2026
+        func extent(_ most: Int) -> Int {
+            state = state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
+            return Int(state >> 33) % (most + 1)
+        }
+        return (0..<60).map { index in
+            return ProductCase(
+                rows: extent(90), columns: extent(110), depth: extent(index % 5 == 0 ? 2_200 : 90),
+                transposesA: index & 1 != 0, transposesB: index & 2 != 0, isRounded: true,
+                halves: .native, hasBias: index % 3 == 1, accumulates: index % 3 == 2)
+        }
     }()
 }
 
@@ -55,6 +74,10 @@ private func bf16(_ x: Float) -> Float {
     /// is reported once, and C and the sums of A's rows are bit for bit the same on one thread.
     @Test func agreesWithNaive() {
         for test in ProductCase.all { check(test) }
+    }
+
+    @Test func pairsAgreeWithNaive() {
+        for test in ProductCase.halves { check(test) }
     }
 
     private func check(_ test: ProductCase) {
@@ -96,6 +119,7 @@ private func bf16(_ x: Float) -> Float {
                         y.pointer, pitch: test.transposesB ? depth : columns,
                         transposed: test.transposesB), rows: rows, columns: columns, depth: depth)
                 unsafe product.isRounded = test.isRounded
+                unsafe product.halves = test.halves
                 unsafe product.bias = test.hasBias ? UnsafePointer(start.pointer) : nil
                 unsafe product.accumulates = test.accumulates
                 unsafe product.kernels = kernels(isa)

@@ -1,3 +1,4 @@
+import EspalierKernels
 import EspalierNN
 import EspalierTensors
 import EspalierTesting
@@ -66,6 +67,32 @@ import Testing
             }
         }
         #expect(differs)
+    }
+
+    @Test("precision: bf16 learns as float does, whichever way pairs are multiplied")
+    func halves() throws {
+        func losses(_ precision: String, _ halves: HalfProducts) throws -> [Double] {
+            try HalfProducts.$chosen.withValue(halves) {
+                try Fixtures.withFolder { folder in
+                    try FieldRun(in: folder).run(
+                        "out",
+                        "epochs: 8, batch: 16, optimizer: {sgd: {rate: 0.1}}, "
+                            + "precision: \(precision)", model: "family: mlp, hidden: [24, 16]"
+                    ).map(\.loss)
+                }
+            }
+        }
+        let float = try losses("float", .widened)
+        let widened = try losses("bf16", .widened)
+        let native = try losses("bf16", .native)
+        #expect(try losses("bf16", .native) == native)
+        #expect(native != widened && widened != float && float.count == 8)
+        #expect(float[7] < 0.9 * float[0])
+        for epoch in float.indices {
+            #expect(abs(widened[epoch] - float[epoch]) < 0.02 * float[0])
+            #expect(abs(native[epoch] - float[epoch]) < 0.02 * float[0])
+            #expect(abs(native[epoch] - widened[epoch]) < 0.01 * float[0])
+        }
     }
 
     @Test(

@@ -276,6 +276,10 @@ typedef struct {
 // The kernels of an ISA, or null where this CPU does not have it.
 const esp_kernels *_Nullable esp_kernels_for(esp_isa isa);
 
+// Whether this CPU multiplies pairs of bfloat16 itself, AVX512_BF16, and whether AMD made it.
+bool esp_has_bf16(void);
+bool esp_is_amd(void);
+
 // The names in kernels.def, in order, closed by null.
 extern const char *_Nullable const esp_kernel_names[];
 

@@ -1,5 +1,6 @@
 import EspalierCodec
 import EspalierEngine
+import EspalierKernels
 import EspalierTensors
 
 #if canImport(Glibc)
@@ -38,6 +39,7 @@ public enum Machine {
             cores              \(ThreadPool.coreCount), \(threads) in use (ESPALIER_THREADS, --threads)
             instruction sets   \(ISA.available.map(\.rawValue).joined(separator: ", "))
             kernels            \(ISA.current.rawValue) (ESPALIER_ISA)
+            bf16 products      \(HalfProducts.current.rawValue) (ESPALIER_BF16)
             OpenBLAS core      \(BLAS.core)\(own ?? wanted ?? "")
             memory             \(memoryTotal)
             """
