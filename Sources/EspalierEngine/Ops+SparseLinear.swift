@@ -76,7 +76,7 @@ enum SparseLinear {
     }
 
     /// [..., columns] -> [blocks, columns, 64]
-    private static func blocks(_ x: Tensor) -> Tensor {
+    static func blocks(_ x: Tensor) -> Tensor {
         x.viewed([Layout.blocks(x.shape), x.shape.last ?? 1, Kernels.blockTokens], .rowMajor)
     }
 }

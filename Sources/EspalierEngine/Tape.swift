@@ -230,7 +230,7 @@ public final class Tape {
 /// A tensor on a tape.
 public struct Value {
     /// The tensor in the layout that its op wrote.
-    let stored: Tensor
+    package let stored: Tensor
     /// The tape that recorded it.
     public let tape: Tape
     let node: Int

@@ -4,95 +4,90 @@ package import EspalierTensors
 // What lies between sparse layers, on activations in blocks of 64 tokens: [blocks, columns, 64]. Functions of
 // elements and sums of two tensors do not ask where an element lies, and work on blocks as they are.
 extension Kernels {
-    /// What `normalizeBlocks` gives.
-    package struct BlockNorm: Sendable {
-        /// x + residual, or x.
-        package let sum: Tensor
-        /// Each token of `sum` less its mean, where it is centred, times `inverse`.
-        package let normalized: Tensor
-        /// One over the deviation of each token. [blocks, 64]
-        package let inverse: Tensor
-        /// normalized scale[c] + shift[c], or `normalized`.
-        package let result: Tensor
+    /// `layerNorm` of the tokens of blocks, each over its columns. `inverse` is [blocks, 64].
+    ///
+    /// What fills up the last block stays finite where it was and epsilon is above 0.
+    package static func normalizeBlocks(
+        _ x: Tensor, residual: Tensor? = nil, scale: Tensor? = nil, shift: Tensor? = nil,
+        isCentred: Bool = true, epsilon: Float, keepsNormal: Bool = true
+    ) -> (result: Tensor, normal: Tensor?, inverse: Tensor) {
+        let (blocks, columns) = blocksAndColumns(x)
+        require(residual.map { $0.shape == x.shape } ?? true, "a residual of \(x.shape)")
+        for row in [scale, shift] {
+            require((row?.count ?? columns) == columns, "a scale or a shift of \(columns) columns")
+        }
+        var inverse = unsafe Tensor([blocks, blockTokens]) { _ in }
+        func run(_ normal: UnsafeMutablePointer<Float>?, _ y: UnsafeMutablePointer<Float>?) {
+            unsafe inverse.writing { inverse in
+                unsafe x.reading { x in
+                    unsafe withPointers(residual, scale, shift) { residual, scale, shift in
+                        forEachBlock(blocks, grain: 1) { block, n in
+                            let at = block * columns * blockTokens
+                            unsafe c.f32_block_norm(
+                                isCentred, epsilon, x + at, residual.map { unsafe $0 + at }, scale,
+                                shift, normal.map { unsafe $0 + at }, inverse + block * blockTokens,
+                                y.map { unsafe $0 + at }, n, columns)
+                        }
+                    }
+                }
+            }
+        }
+        guard keepsNormal else {
+            return unsafe (Tensor(x.shape) { unsafe run(nil, $0) }, nil, inverse)
+        }
+        guard scale != nil else {
+            let normal = unsafe Tensor(x.shape) { unsafe run($0, nil) }
+            return (normal, normal, inverse)
+        }
+        var normal: Tensor?
+        let result = unsafe Tensor(x.shape) { y in
+            normal = unsafe Tensor(x.shape) { unsafe run($0, y) }
+        }
+        return (result, normal, inverse)
     }
 
-    /// The norm of each token over its columns, of x or of x + residual, and an affine function behind it.
-    package static func normalizeBlocks(
-        _ x: Tensor, adding residual: Tensor? = nil, isCentred: Bool = true, epsilon: Float,
-        scale: Tensor? = nil, shift: Tensor? = nil
-    ) -> BlockNorm {
-        let (blocks, columns) = blocksAndColumns(x)
+    /// The gradients of `normalizeBlocks` for x (and its residual), scale and shift, nil where nobody asks.
+    ///
+    /// The sums over tokens are those of fixed ranges of blocks, added in order: the same for any number of threads.
+    ///
+    /// - Precondition: what fills up the last block of `dy` is 0; then so it is in the gradient for x.
+    package static func normalizeBlocksGradients(
+        normal: Tensor, inverse: Tensor, scale: Tensor? = nil, upstream dy: Tensor,
+        isCentred: Bool = true, needsInput: Bool = true, needsScale: Bool = false,
+        needsShift: Bool = false
+    ) -> (input: Tensor?, scale: Tensor?, shift: Tensor?) {
+        let (blocks, columns) = blocksAndColumns(dy)
         require(
-            residual.map { $0.shape == x.shape } ?? true, "\(x.shape) and another residual")
-        require(
-            (scale == nil) == (shift == nil) && (scale?.count ?? columns) == columns
-                && (shift?.count ?? columns) == columns, "a scale and a shift of \(columns) columns"
-        )
-        var sum = residual == nil ? x : unsafe Tensor(x.shape) { _ in }
-        var inverse = unsafe Tensor([blocks, blockTokens]) { _ in }
-        var normalized = unsafe Tensor(x.shape) { _ in }
-        var result = scale == nil ? normalized : unsafe Tensor(x.shape) { _ in }
-        func run(
-            _ sum: UnsafeMutablePointer<Float>?, _ result: UnsafeMutablePointer<Float>?
-        ) {
-            unsafe inverse.writing { r in
-                unsafe normalized.writing { y in
-                    unsafe x.reading { x in
-                        unsafe withPointers(residual, scale, shift) { residual, scale, shift in
-                            forEachBlock(blocks, grain: 1) { block, n in
+            dy.shape == normal.shape && inverse.count == blocks * blockTokens
+                && (scale?.count ?? columns) == columns, "\(dy.shape) for \(normal.shape)")
+        let share = max((blocks + 31) / 32, 1)
+        let parts = (blocks + share - 1) / share
+        var scaleSums = Tensor.zeros([needsScale ? parts : 0, columns])
+        var shiftSums = Tensor.zeros([needsShift ? parts : 0, columns])
+        func run(_ dx: UnsafeMutablePointer<Float>?) {
+            unsafe scaleSums.writing { scaleSums in
+                unsafe shiftSums.writing { shiftSums in
+                    unsafe reading(normal, inverse, dy) { normal, inverse, dy in
+                        unsafe readingAny(scale) { scale in
+                            forEachBlock(blocks, grain: share) { block, n in
                                 let at = block * columns * blockTokens
-                                unsafe c.f32_block_norm(
-                                    isCentred, epsilon, x + at, residual.map { unsafe $0 + at },
-                                    scale, shift, n, columns, sum.map { unsafe $0 + at }, y + at,
-                                    r + block * blockTokens, result.map { unsafe $0 + at })
+                                let sums = block / share * columns
+                                unsafe c.f32_block_norm_gradient(
+                                    isCentred, normal + at, inverse + block * blockTokens, scale,
+                                    dy + at, dx.map { unsafe $0 + at },
+                                    needsScale ? scaleSums + sums : nil,
+                                    needsShift ? shiftSums + sums : nil, n, columns)
                             }
                         }
                     }
                 }
             }
         }
-        switch (residual == nil, scale == nil) {
-        case (true, true):
-            // Not held twice, so that it is written in place.
-            result = x
-            run(nil, nil)
-            result = normalized
-        case (true, false): unsafe result.writing { unsafe run(nil, $0) }
-        case (false, true):
-            result = x
-            unsafe sum.writing { unsafe run($0, nil) }
-            result = normalized
-        case (false, false):
-            unsafe sum.writing { sum in unsafe result.writing { unsafe run(sum, $0) } }
-        }
-        return BlockNorm(sum: sum, normalized: normalized, inverse: inverse, result: result)
-    }
-
-    /// dx of `normalizeBlocks`, which is that of the residual too, added to `sum` where there is one.
-    package static func normalizeBlocksGradient(
-        normalized y: Tensor, inverse: Tensor, upstream dz: Tensor, scale: Tensor? = nil,
-        isCentred: Bool = true, addedTo sum: consuming Tensor? = nil
-    ) -> Tensor {
-        let (blocks, columns) = blocksAndColumns(y)
-        require(
-            dz.shape == y.shape && inverse.count == blocks * blockTokens
-                && (scale?.count ?? columns) == columns, "\(dz.shape) for \(y.shape)")
-        let accumulates = sum != nil
-        var dx = if let sum { sum } else { unsafe Tensor(y.shape) { _ in } }
-        require(dx.shape == y.shape, "dx of \(dx.shape) for \(y.shape)")
-        unsafe dx.writing { dx in
-            unsafe reading(y, inverse, dz) { y, r, dz in
-                unsafe withPointers(scale, nil, nil) { scale, _, _ in
-                    forEachBlock(blocks, grain: 1) { block, n in
-                        let at = block * columns * blockTokens
-                        unsafe c.f32_block_norm_gradient(
-                            isCentred, y + at, r + block * blockTokens, dz + at, scale, accumulates,
-                            n, columns, dx + at)
-                    }
-                }
-            }
-        }
-        return dx
+        var dx: Tensor?
+        if needsInput { dx = unsafe Tensor(dy.shape) { unsafe run($0) } } else { run(nil) }
+        return (
+            dx, needsScale ? columnSums(scaleSums) : nil, needsShift ? columnSums(shiftSums) : nil
+        )
     }
 
     /// The sum of each column over its tokens, and that of a b: the gradients of a shift and of a scale. What fills

@@ -29,6 +29,7 @@ enum SparseCases {
                     },
                     Benchmark(name: "sparse/convert") { convert($0, columns: inputs) },
                     Benchmark(name: "sparse/norm") { norm($0, columns: inputs) },
+                    Benchmark(name: "sparse/residual norm") { residualNorm($0, columns: inputs) },
                     Benchmark(name: "sparse/sums") { sums($0, columns: inputs) },
                 ]
             }
@@ -134,8 +135,8 @@ enum SparseCases {
         let times = meter.compare(
             {
                 let y = Kernels.normalizeBlocks(blocks, epsilon: 1e-5)
-                _ = Kernels.normalizeBlocksGradient(
-                    normalized: y.normalized, inverse: y.inverse, upstream: blocks)
+                _ = Kernels.normalizeBlocksGradients(
+                    normal: y.result, inverse: y.inverse, upstream: blocks)
             },
             {
                 let y = Kernels.layerNorm(
@@ -149,6 +150,37 @@ enum SparseCases {
             "sparse/norm", shape: "\(tokens)x\(columns)", threads: Machine.threads,
             rate: { Double(x.count) / $0 * 1e-9 }, unit: "Gelement/s",
             baseline: "the norm of rows and its gradient", times)
+    }
+
+    /// A norm as transformers have it: of a sum of two, with a scale and a shift, and all gradients.
+    private static func residualNorm(_ meter: Meter, columns: Int) -> Measurement {
+        let random = RandomStream(seed: 1)
+        func normal(_ shape: Shape, _ child: UInt64) -> Tensor {
+            Tensor(random.child(child).normal(shape.elementCount), shape: shape)
+        }
+        let (x, residual) = (normal([tokens, columns], 0), normal([tokens, columns], 1))
+        let (scale, shift) = (normal([columns], 2), normal([columns], 3))
+        let (blocks, more) = (Kernels.toBlocks(x), Kernels.toBlocks(residual))
+        let times = meter.compare(
+            {
+                let y = Kernels.normalizeBlocks(
+                    blocks, residual: more, scale: scale, shift: shift, epsilon: 1e-5)
+                _ = Kernels.normalizeBlocksGradients(
+                    normal: y.normal ?? y.result, inverse: y.inverse, scale: scale,
+                    upstream: blocks, needsScale: true, needsShift: true)
+            },
+            {
+                let y = Kernels.layerNorm(
+                    x, residual: residual, scale: scale, shift: shift, axisCount: 1,
+                    isCentred: true, epsilon: 1e-5, keepsNormal: true)
+                _ = Kernels.layerNormGradients(
+                    normal: y.normal ?? y.result, inverse: y.inverse, scale: scale, upstream: x,
+                    isCentred: true, needsInput: true, needsScale: true, needsShift: true)
+            })
+        return Measurement(
+            "sparse/residual norm", shape: "\(tokens)x\(columns)", threads: Machine.threads,
+            rate: { Double(x.count) / $0 * 1e-9 }, unit: "Gelement/s",
+            baseline: "the norm of rows and its gradients", times)
     }
 
     private static func sums(_ meter: Meter, columns: Int) -> Measurement {

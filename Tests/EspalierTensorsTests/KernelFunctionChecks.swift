@@ -231,6 +231,7 @@ private let accuracies = [
             let error = abs(Double(slope) - truth(Double(x)))
             if !(error <= worst) { worst = error }
         }
-        #expect(worst <= 5e-7)
+        // The scalar form takes the library's functions of rounded operands.
+        #expect(worst <= (isa == .scalar ? 4e-6 : 5e-7))
     }
 }

@@ -180,45 +180,52 @@ let sparseFloatKernelChecks: [String: KernelCheck] = [
     },
     "f32_block_norm": {
         for columns in [1, 5, 16, 61] {
-            for (isCentred, isAdded, isScaled) in [
-                (true, true, true), (true, false, false), (false, true, false),
-                (false, false, true),
+            // Scaled, and shifted; the normal, and y.
+            for (isCentred, isAdded, affine, results) in [
+                (true, true, (true, true), (true, true)),
+                (true, false, (false, false), (true, false)),
+                (false, true, (false, false), (false, true)),
+                (false, false, (true, false), (true, true)),
+                (true, true, (true, true), (false, true)),
+                (true, true, (true, false), (true, false)),
             ] {
                 let n = 2 * 64 * columns
                 let (x, more) = (numbers(n), numbers(n, 1))
                 let (scale, shift) = (numbers(columns, 2), numbers(columns, 3))
-                let bounds = [Double](repeating: floatEpsilon * 1000, count: 3 * n + 128)
+                let bounds = [Double](repeating: floatEpsilon * 1000, count: 2 * n + 128)
                 unsafe expectTwins("norm of blocks of \(columns) columns", bounds: bounds) { c in
                     let (a, b, s, t) = (Guarded(x), Guarded(more), Guarded(scale), Guarded(shift))
-                    let (sum, y) = (Guarded<Float>(0, count: n), Guarded<Float>(0, count: n))
-                    let (z, r) = (Guarded<Float>(0, count: n), Guarded<Float>(0, count: 128))
+                    let (normal, y) = (Guarded<Float>(0, count: n), Guarded<Float>(0, count: n))
+                    let r = Guarded<Float>(0, count: 128)
                     unsafe c.f32_block_norm(
                         isCentred, 0.1, a.pointer, isAdded ? b.pointer : nil,
-                        isScaled ? s.pointer : nil, isScaled ? t.pointer : nil, 2, columns,
-                        isAdded ? sum.pointer : nil, y.pointer, r.pointer,
-                        isScaled ? z.pointer : nil)
-                    return sum.values + y.values + z.values + r.values
+                        affine.0 ? s.pointer : nil, affine.1 ? t.pointer : nil,
+                        results.0 ? normal.pointer : nil, r.pointer, results.1 ? y.pointer : nil, 2,
+                        columns)
+                    return normal.values + y.values + r.values
                 }
             }
         }
     },
     "f32_block_norm_gradient": {
         for columns in [1, 5, 16, 61] {
-            for (isCentred, accumulates, isScaled) in [
-                (true, true, true), (true, false, false), (false, true, false),
-                (false, false, true),
+            for (isCentred, isScaled, needs) in [
+                (true, true, (true, true, true)), (true, false, (true, false, false)),
+                (false, false, (true, true, false)), (false, true, (false, true, true)),
+                (true, true, (true, false, true)),
             ] {
                 let n = 2 * 64 * columns
-                let (y, dz, before) = (numbers(n), numbers(n, 1), numbers(n, 2))
+                let (normal, dy, before) = (numbers(n), numbers(n, 1), numbers(2 * columns, 2))
                 let (scale, r) = (numbers(columns, 3), numbers(128, 4).map { abs($0) })
-                let bounds = [Double](repeating: floatEpsilon * 2000, count: n)
+                let bounds = [Double](repeating: floatEpsilon * 4000, count: n + 2 * columns)
                 unsafe expectTwins("slope of blocks of \(columns) columns", bounds: bounds) { c in
-                    let (a, b, s, t) = (Guarded(y), Guarded(dz), Guarded(scale), Guarded(r))
-                    let dx = Guarded(before)
+                    let (a, b, s, t) = (Guarded(normal), Guarded(dy), Guarded(scale), Guarded(r))
+                    let (dx, sums) = (Guarded<Float>(0, count: n), Guarded(before))
                     unsafe c.f32_block_norm_gradient(
-                        isCentred, a.pointer, t.pointer, b.pointer, isScaled ? s.pointer : nil,
-                        accumulates, 2, columns, dx.pointer)
-                    return dx.values
+                        isCentred, a.pointer, t.pointer, isScaled ? s.pointer : nil, b.pointer,
+                        needs.0 ? dx.pointer : nil, needs.1 ? sums.pointer : nil,
+                        needs.2 ? sums.pointer + columns : nil, 2, columns)
+                    return dx.values + sums.values
                 }
             }
         }
