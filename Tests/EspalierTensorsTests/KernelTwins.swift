@@ -23,6 +23,8 @@ private enum AddressSanitizer {
 /// Elements at an address that is aligned to nothing but their own size, between guards of 0xFF
 /// bytes:
 /// as floats these are NaN, so that a stray read shows as well as a stray write.
+///
+/// Inside of `expectTwins` it lives until the comparison is over: a pointer taken from it keeps nothing alive.
 @safe final class Guarded<Element: BitwiseCopyable> {
     let pointer: UnsafeMutablePointer<Element>
     private let block: UnsafeMutableRawPointer
@@ -39,6 +41,7 @@ private enum AddressSanitizer {
             to: Element.self, capacity: max(count, 1))
         for (index, value) in values.enumerated() { unsafe pointer[index] = value }
         unsafe mark(AddressSanitizer.poison)
+        GuardedKeeper.current?.kept.append(self)
     }
 
     /// Tells the address sanitizer, where it runs, whether the guards may be touched.
@@ -100,8 +103,12 @@ func kernels(_ isa: ISA) -> esp_kernels {
 /// must agree with each other bit by bit, because they add in the same order, unless one `varies`.
 func expectTwins(
     _ context: String, bounds: [Double]? = nil, varies: Bool = false,
-    _ run: (esp_kernels) -> [Float]
+    _ body: (esp_kernels) -> [Float]
 ) {
+    // One thread at a time: the keeper is this comparison's own.
+    func run(_ table: esp_kernels) -> [Float] {
+        GuardedKeeper.$current.withValue(GuardedKeeper()) { unsafe body(table) }
+    }
     let reference = unsafe run(kernels(.scalar))
     var vector: (isa: ISA, values: [Float])?
     for isa in ISA.available where isa != .scalar {
@@ -134,6 +141,12 @@ func expectTwins(
         }
         vector = (isa, got)
     }
+}
+
+/// What one comparison has made.
+final class GuardedKeeper: @unchecked Sendable {
+    @TaskLocal static var current: GuardedKeeper?
+    var kept: [AnyObject] = []
 }
 
 typealias KernelCheck = @Sendable () -> Void
