@@ -35,16 +35,13 @@ struct Bench: ParsableCommand {
     @Option(help: "With --turns: a file with weights and a batch.")
     var state: String?
 
-    @Option(help: "With --turns: what the factors of products are rounded to: float or bf16.")
-    var precision: String = "float"
+    @OptionGroup var way: TrainingTurns.Way
 
     func run() throws {
         if let threads { Machine.threads = threads }
         if let turns {
-            guard let state, let precision = Precision(rawValue: precision) else {
-                throw ValidationError("--turns needs --state, and --precision float or bf16")
-            }
-            var training = try TrainingTurns(turns, state: state, precision: precision)
+            guard let state else { throw ValidationError("--turns needs --state") }
+            var training = try TrainingTurns(turns, state: state, way: way)
             return try training.run()
         }
         if tune { return print(try CostCases.tuned()) }

@@ -49,11 +49,11 @@ class Side:
         self.process.wait()
 
 
-def espalier(network, precision, threads, state):
+def espalier(network, precision, threads, state, *way):
     name = "espalier" if precision == "float" else "espalier bf16"
     return Side(name, [
         ".build/release/espalier-bench", "--turns", network, "--state", state, "--precision", precision,
-        "--threads", str(threads)])
+        "--threads", str(threads), *way])
 
 
 def peer(network, configuration, threads, state):

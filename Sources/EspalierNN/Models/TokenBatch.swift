@@ -26,6 +26,11 @@ public struct TokenBatch: Sendable {
     /// Of each sequence, padding included.
     public var length: Int { ids.shape[1] }
 
+    /// Some of the sequences. [range.count, L]
+    public func rows(_ range: Range<Int>) -> TokenBatch {
+        TokenBatch(ids: ids.rows(range), mask: mask?.rows(range), types: types?.rows(range))
+    }
+
     /// What each position of a causal model is to predict: the token behind it, or `ignored` where there is none. [B, L]
     public func nextTokens(ignored: Int32 = -100) -> IndexTensor {
         let length = length
