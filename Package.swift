@@ -43,13 +43,13 @@ let package = Package(
         .target(
             name: "CEspalierKernels",
             exclude: [
-                "attention.inc", "convolution_scalar.inc", "copies.inc", "elements.inc",
-                "elements_scalar.inc", "fused_scalar.inc", "int8.inc", "int8_avx2.inc",
-                "int8_blocks.inc", "int8_scalar.inc", "layers.inc", "losses.inc", "norms.inc",
-                "pooling.inc", "products.inc", "products_bf16.inc", "products_scalar.inc",
-                "quantize.inc", "rows.inc", "sparse_f32.inc", "sparse_scalar.inc", "table.inc",
-                "taps.inc", "updates.inc",
-                "vector.inc", "winograd.inc", "words.inc", "words_avx2.inc",
+                "attention.inc", "block_norms.inc", "convolution_scalar.inc", "copies.inc",
+                "elements.inc", "elements_scalar.inc", "fused_scalar.inc", "int8.inc",
+                "int8_avx2.inc", "int8_blocks.inc", "int8_scalar.inc", "layers.inc", "losses.inc",
+                "norms.inc", "pooling.inc", "products.inc", "products_bf16.inc",
+                "products_scalar.inc", "quantize.inc", "rows.inc", "sparse_f32.inc",
+                "sparse_scalar.inc", "table.inc", "taps.inc", "updates.inc", "vector.inc",
+                "winograd.inc", "words.inc", "words_avx2.inc",
             ]),
         .systemLibrary(
             name: "COpenBLAS", pkgConfig: "openblas",

@@ -22,15 +22,24 @@ extension Differentiable {
 }
 
 /// An op that computes element by element where its operands have one shape.
-protocol ElementWise: Differentiable {}
+protocol ElementWise: Differentiable {
+    /// Whether finite operands, whatever they are, have a finite result and finite derivatives.
+    var staysFinite: Bool { get }
+}
 
 extension ElementWise {
-    // One operand in blocks takes the others with it.
+    var staysFinite: Bool { true }
+
+    // One operand in blocks takes the others with it. What fills up a last block is finite and nobody's choice: the
+    // result has to be so too, or a weight gradient would meet it as 0 times infinity.
     func layouts(reading operands: [Tensor]) -> [Layout] {
-        let isBlocked = operands.contains { $0.layout == .tokenBlocked64 }
-        let isEven = operands.allSatisfy { $0.shape == operands[0].shape }
+        let shape = operands[0].shape
+        let isBlocked =
+            operands.contains { $0.layout == .tokenBlocked64 }
+            && operands.allSatisfy { $0.shape == shape }
+            && (staysFinite || Layout.fillsBlocks(shape))
         return [Layout](
-            repeating: isBlocked && isEven ? .tokenBlocked64 : .rowMajor, count: operands.count)
+            repeating: isBlocked ? .tokenBlocked64 : .rowMajor, count: operands.count)
     }
 }
 

@@ -11,6 +11,8 @@ func broadcast(_ inputs: [Tensor]) -> [Tensor] {
 }
 
 extension Op.Unary: ElementWise {
+    var staysFinite: Bool { function.staysFinite }
+
     func forward(_ inputs: [Tensor], _ context: inout ForwardContext) -> Tensor {
         let y = Kernels.unary(function.code, p: function.p, q: function.q, inputs[0])
         context.keep(esp_derives_from_result(function.code) ? y : inputs[0])
@@ -26,7 +28,27 @@ extension Op.Unary: ElementWise {
     }
 }
 
+extension Op.Unary.Function {
+    /// Whether result and derivative are finite for finite operands; a square's range is taken for endless, that of
+    /// an exponential is not.
+    var staysFinite: Bool {
+        switch self {
+        case .exp, .expm1, .log, .log1p, .sqrt, .rsqrt, .reciprocal, .power: false
+        case .abs, .negate, .square, .sin, .cos, .tanh, .sigmoid, .erf, .gelu, .geluTanh, .silu,
+            .hardSwish, .softplus, .elu, .leakyReLU, .clamp:
+            true
+        }
+    }
+}
+
 extension Op.Binary: ElementWise {
+    var staysFinite: Bool {
+        switch function {
+        case .divide, .power: false
+        case .subtract, .multiply, .maximum, .minimum: true
+        }
+    }
+
     func forward(_ inputs: [Tensor], _ context: inout ForwardContext) -> Tensor {
         if function != .subtract { context.keep(inputs[0], inputs[1]) }
         return Kernels.binary(function.code, inputs[0], inputs[1])

@@ -3,10 +3,12 @@ import EspalierKernels
 import EspalierTensors
 
 extension Op.Linear: Differentiable {
-    // A weight held as its live entries reads activations in blocks.
+    // A weight held as its live entries reads activations in blocks, unless a function behind it could make what fills
+    // up the last one infinite.
     func layouts(reading operands: [Tensor]) -> [Layout] {
         var layouts = [Layout](repeating: .rowMajor, count: operands.count)
-        if case .live = operands[1].layout {
+        let staysFinite = activation.map(\.staysFinite) ?? true
+        if case .live = operands[1].layout, staysFinite || Layout.fillsBlocks(operands[0].shape) {
             layouts[0] = .tokenBlocked64
             layouts[1] = operands[1].layout
         }

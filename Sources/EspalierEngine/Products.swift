@@ -192,6 +192,14 @@ extension Op.Linear.Activation {
         }
     }
 
+    /// Whether result and derivative are finite for finite operands.
+    var staysFinite: Bool {
+        switch self {
+        case .relu: true
+        case .unary(let function): function.staysFinite
+        }
+    }
+
     func apply(_ z: UnsafePointer<Float>, _ y: UnsafeMutablePointer<Float>, _ count: Int) {
         let kernels = unsafe KernelTable.current
         switch self {

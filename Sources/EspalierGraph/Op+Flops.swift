@@ -9,8 +9,13 @@ extension Op {
         switch self {
         case .linear:
             return 2 * result.elementCount * operands[1][1]
-        case .conv2D:
-            return 2 * result.elementCount * operands[1].dropFirst().reduce(1, *)
+        case .conv2D(let op):
+            // The result may be that of a pooling in the same pass.
+            let (x, weight) = (operands[0], operands[1])
+            let image = Size2D(x[1], x[2])
+            let positions =
+                op.window(weight: weight).positions(over: image).map { $0.height * $0.width } ?? 0
+            return 2 * x[0] * positions * weight.elementCount
         case .matMul(let op):
             let depth = MatMul.matrix(operands[0], isTransposed: op.transposesA).columns
             return 2 * result.elementCount * depth

@@ -32,17 +32,8 @@ extension Kernels {
                 }
             }
         }
-        guard keepsNormal else {
-            return unsafe (Tensor(x.shape) { unsafe run(nil, $0) }, nil, inverse)
-        }
-        guard scale != nil else {
-            let normal = unsafe Tensor(x.shape) { unsafe run($0, nil) }
-            return (normal, normal, inverse)
-        }
-        var normal: Tensor?
-        let result = unsafe Tensor(x.shape) { y in
-            normal = unsafe Tensor(x.shape) { unsafe run($0, y) }
-        }
+        let (result, normal) = unsafe normResults(
+            x.shape, keepsNormal: keepsNormal, isScaled: scale != nil, run)
         return (result, normal, inverse)
     }
 

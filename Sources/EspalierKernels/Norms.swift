@@ -33,18 +33,27 @@ extension Kernels {
                 }
             }
         }
-        guard keepsNormal else {
-            return unsafe (Tensor(x.shape) { unsafe run(nil, $0) }, nil, inverse)
-        }
-        guard scale != nil else {
-            let normal = unsafe Tensor(x.shape) { unsafe run($0, nil) }
-            return (normal, normal, inverse)
+        let (result, normal) = unsafe normResults(
+            x.shape, keepsNormal: keepsNormal, isScaled: scale != nil, run)
+        return (result, normal, inverse)
+    }
+
+    /// What a norm gives and, where they are kept, its normalized rows, from what writes both: one tensor where nothing
+    /// scales them.
+    static func normResults(
+        _ shape: Shape, keepsNormal: Bool, isScaled: Bool,
+        _ run: (_ normal: UnsafeMutablePointer<Float>?, _ y: UnsafeMutablePointer<Float>?) -> Void
+    ) -> (result: Tensor, normal: Tensor?) {
+        guard keepsNormal else { return unsafe (Tensor(shape) { unsafe run(nil, $0) }, nil) }
+        guard isScaled else {
+            let normal = unsafe Tensor(shape) { unsafe run($0, nil) }
+            return (normal, normal)
         }
         var normal: Tensor?
-        let result = unsafe Tensor(x.shape) { y in
-            normal = unsafe Tensor(x.shape) { unsafe run($0, y) }
+        let result = unsafe Tensor(shape) { y in
+            normal = unsafe Tensor(shape) { unsafe run($0, y) }
         }
-        return (result, normal, inverse)
+        return (result, normal)
     }
 
     /// The gradients of `layerNorm` for x (and its residual), scale and shift, nil where nobody asks.

@@ -33,6 +33,11 @@ public enum Layout: Sendable, Equatable {
     package static func blocks(_ shape: Shape) -> Int {
         (shape.dropLast().reduce(1, *) + 63) / 64
     }
+
+    /// Whether a shape's rows fill their blocks to the last.
+    package static func fillsBlocks(_ shape: Shape) -> Bool {
+        shape.dropLast().reduce(1, *) % 64 == 0
+    }
 }
 
 /// Where the live entries of a weight under a locked mask are.

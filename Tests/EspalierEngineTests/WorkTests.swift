@@ -23,6 +23,17 @@ import Testing
         #expect(image.work == work(3 * (2 * 2 * 3 * 4 * 6 * 3 * 2 * 2)))
     }
 
+    /// A convolution is as much work with what follows it in the same pass as without.
+    @Test func aConvolutionIsCountedBeforeItsPooling() {
+        for activation in [Op.Conv2D.Activation.none, .relu, .pooledReLU] {
+            let tape = Tape(mode: .training)
+            _ = tape.variable(.zeros([2, 7, 9, 4])).conv2D(
+                weight: tape.variable(.zeros([6, 3, 2, 4])), bias: nil,
+                Op.Conv2D(padding: Padding2D(Size2D(1))), activation: activation)
+            #expect(tape.work == work(3 * (2 * 2 * 7 * 10 * 6 * 3 * 2 * 4)), "\(activation)")
+        }
+    }
+
     @Test func maskedWeightsCountWhatLives() {
         let weight = Parameter(Fixtures.normal([5, 4], seed: 1))
         weight.setMask(Mask(shape: [5, 4]) { $0 % 4 == 1 })

@@ -20,47 +20,31 @@ private func pairs(_ count: Int, _ salt: Int, special: Bool) -> [UInt32] {
 
 private func float(_ half: UInt32) -> Double { Double(Float(bitPattern: half << 16)) }
 
-/// Factors that are not dense and a result with space between its rows.
-private func checkBlock(
-    _ rows: Int, _ columns: Int, _ depth: Int, aTransposed: Bool, transposed: Bool, bias: Bool,
-    accumulates: Bool, special: Bool
-) {
-    let context =
-        "pairs \(rows)x\(columns)x\(depth) \(aTransposed) \(transposed) \(bias) \(accumulates)"
-    let panels = (columns + 31) / 32
-    let (bPitch, bPanel) = (35, depth * 35 + 3)
-    let aPitch = (aTransposed ? rows : depth) + 3
-    let cPitch = (transposed ? rows : columns) + 2
-    let (aLines, cLines) = (aTransposed ? depth : rows, transposed ? columns : rows)
-    let left = pairs(max(aLines * aPitch - 3, 0), 1, special: special)
-    let right = pairs(panels * bPanel, 2, special: special)
-    let start = numbers(transposed ? rows : columns, 3)
-    let before = numbers(max(cLines * cPitch - 2, 0), 4)
+private func checkPairs(_ block: ProductBlock) {
+    let left = pairs(block.aCount, 1, special: block.special)
+    let right = pairs(block.bCount, 2, special: block.special)
+    let start = numbers(block.biasCount, 3)
+    let before = numbers(block.cCount, 4)
     var bounds = [Double](repeating: 0, count: before.count)
-    for i in 0..<rows {
-        for j in 0..<columns {
-            let at = transposed ? j * cPitch + i : i * cPitch + j
-            var size = accumulates ? abs(Double(before[at])) : 0
-            if bias { size = abs(Double(start[transposed ? i : j])) }
-            for k in 0..<depth {
-                let a = left[aTransposed ? k * aPitch + i : i * aPitch + k]
-                let b = right[j / 32 * bPanel + k * bPitch + j % 32]
+    for i in 0..<block.rows {
+        for j in 0..<block.columns {
+            let at = block.transposed ? j * block.cPitch + i : i * block.cPitch + j
+            var size = block.accumulates ? abs(Double(before[at])) : 0
+            if block.bias { size = abs(Double(start[block.transposed ? i : j])) }
+            for k in 0..<block.depth {
+                let a = left[block.aTransposed ? k * block.aPitch + i : i * block.aPitch + k]
+                let b = right[j / 32 * block.bPanel + k * ProductBlock.bPitch + j % 32]
                 size += abs(float(a & 0xFFFF) * float(b & 0xFFFF))
                 size += abs(float(a >> 16) * float(b >> 16))
             }
-            bounds[at] = size * floatEpsilon * Double(2 * depth + 2)
+            bounds[at] = size * floatEpsilon * Double(2 * block.depth + 2)
         }
     }
-    unsafe expectTwins(context, bounds: bounds, varies: true) { kernels in
+    unsafe expectTwins("pairs \(block)", bounds: bounds, varies: true) { kernels in
         let a = Guarded(left.map { Float(bitPattern: $0) })
         let b = Guarded(right.map { Float(bitPattern: $0) })
         let (from, c) = (Guarded(start), Guarded(before))
-        var p = unsafe esp_f32_product(
-            a: a.pointer, a_row: aTransposed ? 1 : aPitch, a_depth: aTransposed ? aPitch : 1,
-            b: b.pointer, b_pitch: bPitch, b_panel: bPanel, c: c.pointer, c_pitch: cPitch,
-            rows: rows, columns: columns, depth: depth,
-            bias: bias ? UnsafePointer(from.pointer) : nil, accumulates: accumulates,
-            transposed: transposed)
+        var p = unsafe block.product(a, b, c, bias: from)
         unsafe kernels.bf16_product(&p)
         return c.values
     }
@@ -68,18 +52,7 @@ private func checkBlock(
 
 let halfProductKernelChecks: [String: KernelCheck] = [
     "bf16_product": {
-        for (index, (rows, columns, depth)) in productBlocks.enumerated() {
-            for aTransposed in [false, true] {
-                for (transposed, bias, accumulates) in [
-                    (false, false, false), (false, true, false), (false, false, true),
-                    (true, false, false), (true, true, false),
-                ] {
-                    checkBlock(
-                        rows, columns, depth, aTransposed: aTransposed, transposed: transposed,
-                        bias: bias, accumulates: accumulates, special: index % 4 == 3)
-                }
-            }
-        }
+        for block in ProductBlock.all { checkPairs(block) }
     },
     "bf16_pack_panel": {
         for columns in [1, 2, 15, 16, 17, 31, 32] {

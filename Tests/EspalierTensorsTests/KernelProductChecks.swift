@@ -3,39 +3,76 @@ import EspalierTensors
 import Testing
 
 /// Rows, columns and depth around the tiles of both vector widths, and primes.
-let productBlocks = [
+private let productExtents = [
     (1, 1, 1), (1, 32, 5), (2, 16, 3), (3, 17, 0), (5, 31, 16), (6, 33, 17), (7, 64, 31),
     (13, 15, 64), (14, 32, 33), (15, 48, 7), (16, 7, 100), (17, 100, 2), (28, 65, 13), (31, 97, 37),
     (0, 8, 3), (8, 0, 3),
 ]
 
-/// A product whose factors are not dense and whose result has space between its rows, in one of the ways that a block
-/// can be computed.
-private func checkBlock(
-    _ rows: Int, _ columns: Int, _ depth: Int, aTransposed: Bool, transposed: Bool, bias: Bool,
-    accumulates: Bool, special: Bool
-) {
-    let context =
-        "product \(rows)x\(columns)x\(depth) \(aTransposed) \(transposed) \(bias) \(accumulates)"
-    func values(_ count: Int, _ salt: Int) -> [Float] {
-        special ? mixedNumbers(count, salt) : numbers(count, salt)
+/// A product whose factors are not dense and whose result has space between its rows, in one of the ways that it can be
+/// computed.
+struct ProductBlock: CustomStringConvertible {
+    let rows: Int
+    let columns: Int
+    /// Of each, in a's and b's elements.
+    let depth: Int
+    let aTransposed: Bool
+    let transposed: Bool
+    let bias: Bool
+    let accumulates: Bool
+    /// Whether factors are infinite, denormal or no numbers here and there.
+    let special: Bool
+
+    static let bPitch = 35
+
+    var description: String {
+        "\(rows)x\(columns)x\(depth) \(aTransposed) \(transposed) \(bias) \(accumulates)"
     }
-    let panels = (columns + 31) / 32
-    let (bPitch, bPanel) = (35, depth * 35 + 3)
-    let aPitch = (aTransposed ? rows : depth) + 3
-    let cPitch = (transposed ? rows : columns) + 2
-    let (aLines, cLines) = (aTransposed ? depth : rows, transposed ? columns : rows)
-    unsafe expectTwins(context) { kernels in
-        let a = Guarded(values(max(aLines * aPitch - 3, 0), 1))
-        let b = Guarded(values(panels * bPanel, 2))
-        let start = Guarded(values(transposed ? rows : columns, 3))
-        let c = Guarded(values(max(cLines * cPitch - 2, 0), 4))
-        var p = unsafe esp_f32_product(
+
+    var aPitch: Int { (aTransposed ? rows : depth) + 3 }
+    var aCount: Int { max((aTransposed ? depth : rows) * aPitch - 3, 0) }
+    var bPanel: Int { depth * ProductBlock.bPitch + 3 }
+    var bCount: Int { (columns + 31) / 32 * bPanel }
+    var cPitch: Int { (transposed ? rows : columns) + 2 }
+    var cCount: Int { max((transposed ? columns : rows) * cPitch - 2, 0) }
+    var biasCount: Int { transposed ? rows : columns }
+
+    func product(
+        _ a: Guarded<Float>, _ b: Guarded<Float>, _ c: Guarded<Float>, bias start: Guarded<Float>
+    ) -> esp_f32_product {
+        unsafe esp_f32_product(
             a: a.pointer, a_row: aTransposed ? 1 : aPitch, a_depth: aTransposed ? aPitch : 1,
-            b: b.pointer, b_pitch: bPitch, b_panel: bPanel, c: c.pointer, c_pitch: cPitch,
-            rows: rows, columns: columns, depth: depth,
+            b: b.pointer, b_pitch: ProductBlock.bPitch, b_panel: bPanel, c: c.pointer,
+            c_pitch: cPitch, rows: rows, columns: columns, depth: depth,
             bias: bias ? UnsafePointer(start.pointer) : nil, accumulates: accumulates,
             transposed: transposed)
+    }
+
+    /// Extents and ways.
+    static let all = productExtents.enumerated().flatMap { index, extents in
+        [false, true].flatMap { aTransposed in
+            [
+                (false, false, false), (false, true, false), (false, false, true),
+                (true, false, false), (true, true, false),
+            ].map { transposed, bias, accumulates in
+                ProductBlock(
+                    rows: extents.0, columns: extents.1, depth: extents.2,
+                    aTransposed: aTransposed, transposed: transposed, bias: bias,
+                    accumulates: accumulates, special: index % 4 == 3)
+            }
+        }
+    }
+}
+
+private func checkProduct(_ block: ProductBlock) {
+    func values(_ count: Int, _ salt: Int) -> [Float] {
+        block.special ? mixedNumbers(count, salt) : numbers(count, salt)
+    }
+    unsafe expectTwins("product \(block)") { kernels in
+        let (a, b) = (Guarded(values(block.aCount, 1)), Guarded(values(block.bCount, 2)))
+        let start = Guarded(values(block.biasCount, 3))
+        let c = Guarded(values(block.cCount, 4))
+        var p = unsafe block.product(a, b, c, bias: start)
         unsafe kernels.f32_product(&p)
         return c.values
     }
@@ -43,18 +80,7 @@ private func checkBlock(
 
 let productKernelChecks: [String: KernelCheck] = [
     "f32_product": {
-        for (index, (rows, columns, depth)) in productBlocks.enumerated() {
-            for aTransposed in [false, true] {
-                for (transposed, bias, accumulates) in [
-                    (false, false, false), (false, true, false), (false, false, true),
-                    (true, false, false), (true, true, false),
-                ] {
-                    checkBlock(
-                        rows, columns, depth, aTransposed: aTransposed, transposed: transposed,
-                        bias: bias, accumulates: accumulates, special: index % 4 == 3)
-                }
-            }
-        }
+        for block in ProductBlock.all { checkProduct(block) }
     },
     "f32_pack_panel": {
         for columns in [1, 2, 15, 16, 17, 31, 32] {

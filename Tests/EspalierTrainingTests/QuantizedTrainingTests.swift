@@ -200,6 +200,35 @@ import Testing
         }
     }
 
+    /// Before the first step the stage's largest is told, on resuming the largest of what is left.
+    @Test func memoryOfQuantizedStepsIsPredicted() throws {
+        try Fixtures.withFolder { folder in
+            let tiny = try TinyRun(in: folder)
+            func told(
+                _ out: String, _ set: [String], resumes: Bool = false, isWhole: Bool = true
+            ) throws -> Int {
+                var (bytes, isQuantized) = (0, false)
+                func observe(_ event: RunEvent) {
+                    if case .stageBegan(let summary, _) = event { bytes = summary.stepBytes }
+                    if case .quantized = event { isQuantized = true }
+                }
+                func run() throws {
+                    try tiny.run(
+                        out, set: set, resumes: resumes, observe: observe,
+                        shouldStop: { isQuantized && !isWhole })
+                }
+                if isWhole { try run() } else { #expect(throws: RunInterrupted.self) { try run() } }
+                return bytes
+            }
+            let floats = try told("floats", [])
+            let all = try told("run", TinyRun.quantized, isWhole: false)
+            let codes = try told("run", TinyRun.quantized, resumes: true)
+            #expect(codes > floats && all == codes)
+            // No step follows.
+            #expect(try told("end", TinyRun.quantizedAtTheEnd) == floats)
+        }
+    }
+
     @Test func damagedFilesAreRefused() throws {
         try Fixtures.withFolder { folder in
             let tiny = try TinyRun(in: folder)

@@ -26,7 +26,7 @@ public struct MultiHeadAttention: Module {
         size: Int, heads: Int, memorySize: Int? = nil, bias: Bool = true, dropout: Float = 0,
         initializer: Initializer = .uniform, random: RandomStream
     ) {
-        precondition(heads > 0 && size % heads == 0, "\(heads) heads of \(size)")
+        require(heads > 0 && size % heads == 0, "\(heads) heads of \(size)")
         func linear(_ inputs: Int, _ name: String) -> Linear {
             Linear(
                 inputs: inputs, outputs: size, bias: bias, initializer: initializer,

@@ -87,22 +87,19 @@ extension BertConfiguration: Codable {
     /// What is not there is as in BERT.
     public init(from decoder: any Decoder) throws {
         let fields = try decoder.container(keyedBy: CodingKeys.self)
-        func read<Field: Decodable>(_ key: CodingKeys, _ target: inout Field) throws {
-            if let value = try fields.decodeIfPresent(Field.self, forKey: key) { target = value }
-        }
         self.init()
-        try read(.vocabulary, &vocabulary)
-        try read(.hidden, &hidden)
-        try read(.layers, &layers)
-        try read(.heads, &heads)
-        try read(.intermediate, &intermediate)
-        try read(.positions, &positions)
-        try read(.types, &types)
-        try read(.dropout, &dropout)
-        try read(.attentionDropout, &attentionDropout)
-        try read(.epsilon, &epsilon)
-        try read(.activation, &activation)
-        try read(.deviation, &deviation)
-        try read(.padding, &padding)
+        try fields.read(.vocabulary, into: &vocabulary)
+        try fields.read(.hidden, into: &hidden)
+        try fields.read(.layers, into: &layers)
+        try fields.read(.heads, into: &heads)
+        try fields.read(.intermediate, into: &intermediate)
+        try fields.read(.positions, into: &positions)
+        try fields.read(.types, into: &types)
+        try fields.read(.dropout, into: &dropout)
+        try fields.read(.attentionDropout, into: &attentionDropout)
+        try fields.read(.epsilon, into: &epsilon)
+        try fields.read(.activation, into: &activation)
+        try fields.read(.deviation, into: &deviation)
+        try fields.read(.padding, into: &padding)
     }
 }

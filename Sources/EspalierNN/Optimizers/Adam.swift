@@ -50,16 +50,28 @@ public struct Adam: Optimizer {
     ) {
         state.step += 1
         let (beta1, beta2, epsilon, decay, options) = (beta1, beta2, epsilon, weightDecay, options)
-        let correction1 = 1 - pow(Double(beta1), Double(state.step))
-        let correction2 = 1 - pow(Double(beta2), Double(state.step))
+        let correction = MomentCorrection(beta1: beta1, beta2: beta2, step: state.step)
         step(parameters, gradients, slots: ["first", "second", keepsLargest ? "largest" : nil]) {
             name, _ in
             let own = options[name] ?? ParameterOptions()
             return .adam(
                 esp_adam(
                     beta1: beta1, beta2: beta2, epsilon: epsilon, decay: own.weightDecay ?? decay,
-                    step: Float(Double(rate * own.rateFactor) / correction1),
-                    root: Float(correction2.squareRoot())))
+                    step: Float(Double(rate * own.rateFactor) / correction.first),
+                    root: correction.root))
         }
+    }
+}
+
+/// What Adam's moments lack in the first steps, as both begin with 0.
+struct MomentCorrection {
+    /// The first moment is to be divided by it.
+    let first: Double
+    /// The root of the second moment is to be divided by it.
+    let root: Float
+
+    init(beta1: Float, beta2: Float, step: Int) {
+        first = 1 - pow(Double(beta1), Double(step))
+        root = Float((1 - pow(Double(beta2), Double(step))).squareRoot())
     }
 }

@@ -3,12 +3,6 @@ public import EspalierEngine
 import EspalierKernels
 import EspalierTensors
 
-#if canImport(Glibc)
-    import Glibc
-#else
-    import Darwin
-#endif
-
 /// Adam with decoupled weight decay (Loshchilov and Hutter, ICLR 2019):
 /// w *= 1 - rate * decay; w -= rate * m̂ / (sqrt(v̂) + epsilon) with bias-corrected moments.
 public struct AdamW: Optimizer {
@@ -45,15 +39,14 @@ public struct AdamW: Optimizer {
     ) {
         state.step += 1
         let (beta1, beta2, epsilon, decay, options) = (beta1, beta2, epsilon, weightDecay, options)
-        let correction1 = 1 - pow(Double(beta1), Double(state.step))
-        let correction2 = 1 - pow(Double(beta2), Double(state.step))
+        let correction = MomentCorrection(beta1: beta1, beta2: beta2, step: state.step)
         step(parameters, gradients, slots: ["first", "second"]) { name, _ in
             let own = options[name] ?? ParameterOptions()
             let rate = Double(rate * own.rateFactor)
             return .adamW(
                 esp_adamw(
-                    beta1: beta1, beta2: beta2, epsilon: epsilon, step: Float(rate / correction1),
-                    root: Float(correction2.squareRoot()),
+                    beta1: beta1, beta2: beta2, epsilon: epsilon,
+                    step: Float(rate / correction.first), root: correction.root,
                     keep: Float(1 - rate * Double(own.weightDecay ?? decay))))
         }
     }

@@ -5,11 +5,11 @@ import EspalierTensors
 
 // Forward and backward of a step, and what they take.
 extension StageRunner {
-    /// The gradients for a batch, its mean loss, and what the forward saw, part by part.
+    /// The gradients of a network for a batch, its mean loss, and what the forward saw, part by part.
     ///
     /// - Throws: `TrainingError` where the loss is not finite.
     func forwardAndBackward(
-        _ images: Tensor, _ classes: IndexTensor, random: RandomStream
+        _ network: Network, _ images: Tensor, _ classes: IndexTensor, random: RandomStream
     ) throws -> (Gradients, loss: Double, Observations) {
         var gradients = Gradients()
         var (sum, seen) = (0.0, [(share: Float, Observations)]())
@@ -20,7 +20,7 @@ extension StageRunner {
                 random: stage.microBatches == 1 ? random : random.child(UInt64(index)),
                 recomputes: stage.recomputes)
             let examples = images.rows(part)
-            let logits = trainee.network(tape.input(examples))
+            let logits = network(tape.input(examples))
             let loss = self.loss(logits, classes.rows(part), examples)
             let value = Double(loss.tensor.scalar)
             guard value.isFinite || Rehearsal.isUnderWay else {
@@ -51,25 +51,37 @@ extension StageRunner {
 
     /// The bytes of tensors that a step will take at most: parameters, optimizer state, and what comes and goes.
     ///
-    /// Found by a rehearsal of the largest batch; nothing changes.
+    /// Found by a rehearsal of the largest batch, with the network as it is and as it will be once it is quantized;
+    /// nothing changes.
     func stepMemory() throws -> Int {
+        let teacherBytes = bytes(teacher.map { ParameterSet($0.network).entries } ?? [])
+        let now = try stepMemory(of: trainee)
+        guard let quantization = stage.quantization, state.quantizedAt == nil,
+            time.at(quantization.begin) < time.steps
+        else { return teacherBytes + now }
+        let network = try trainee.network.quantized(quantization.schemes)
+        let later = try stepMemory(of: Trainee(network, stage, time, random))
+        return teacherBytes + max(now, later)
+    }
+
+    private func stepMemory(of trainee: Trainee) throws -> Int {
         let batch = min(stage.batch, data.train.count)
-        let held = parameters.entries.map(\.parameter.held)
-        func bytes(_ tensor: Tensor) -> Int {
-            BufferPool.bytes(
-                ofClass: BufferPool.sizeClass(forBytes: tensor.count * MemoryLayout<Float>.stride))
-        }
-        let parameterBytes = held.map(bytes).reduce(0, +)
-        let trained = parameters.entries.filter(\.parameter.isTrainable).map(\.parameter.held)
-        let stateBytes = trained.map(bytes).reduce(0, +) * stage.optimizer.slots
-        let teacherBytes =
-            teacher.map { ParameterSet($0.network).entries.map { bytes($0.parameter.held) } }?
-            .reduce(0, +) ?? 0
+        let entries = trainee.parameters.entries
+        let stateBytes = bytes(entries.filter(\.parameter.isTrainable)) * stage.optimizer.slots
         let passing = try Rehearsal.run {
             let images = Tensor.zeros(Shape([batch] + data.input))
             let classes = IndexTensor([Int32](repeating: 0, count: batch))
-            _ = try forwardAndBackward(images, classes, random: RandomStream(seed: 0))
+            _ = try forwardAndBackward(
+                trainee.network, images, classes, random: RandomStream(seed: 0))
         }
-        return parameterBytes + stateBytes + teacherBytes + passing.peak
+        return bytes(entries) + stateBytes + passing.peak
+    }
+
+    /// What the values of parameters take.
+    private func bytes(_ entries: [ParameterSet.Entry]) -> Int {
+        entries.reduce(0) {
+            let size = $1.parameter.held.count * MemoryLayout<Float>.stride
+            return $0 + BufferPool.bytes(ofClass: BufferPool.sizeClass(forBytes: size))
+        }
     }
 }

@@ -127,7 +127,7 @@ package final class StageRunner {
         let (images, classes) = data.train.batch(
             indices, augmentation: data.augmentation, random: stream.child("augment"))
         var (gradients, value, observations) = try forwardAndBackward(
-            images, classes, random: stream.child("tape"))
+            trainee.network, images, classes, random: stream.child("tape"))
         RunningMoments.fold(observations.statistics, keeping: trainee.frozenBuffers)
         QuantizationSite.fold(observations.ranges, keeping: trainee.frozenBuffers)
         stage.clipping?.apply(to: &gradients, of: parameters)
