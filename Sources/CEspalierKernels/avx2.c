@@ -29,6 +29,7 @@
 #include "int8_avx2.inc"
 #include "int8_blocks.inc"
 #include "sparse_f32.inc"
+#include "attention_blocks.inc"
 #pragma clang attribute pop
 #include "table.inc"
 #endif
