@@ -43,7 +43,8 @@ let package = Package(
         .target(
             name: "CEspalierKernels",
             exclude: [
-                "attention.inc", "block_norms.inc", "convolution_scalar.inc", "copies.inc",
+                "attention.inc", "attention_blocks.inc", "block_norms.inc",
+                "convolution_scalar.inc", "copies.inc",
                 "elements.inc", "elements_scalar.inc", "fused_scalar.inc", "int8.inc",
                 "int8_avx2.inc", "int8_blocks.inc", "int8_scalar.inc", "layers.inc", "losses.inc",
                 "norms.inc", "pooling.inc", "products.inc", "products_bf16.inc",

@@ -31,6 +31,7 @@
 #include "int8_blocks.inc"
 #include "sparse_f32.inc"
 #include "block_norms.inc"
+#include "attention_blocks.inc"
 #pragma clang attribute pop
 #include "table.inc"
 #endif

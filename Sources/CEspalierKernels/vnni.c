@@ -33,6 +33,7 @@
 #include "int8_blocks.inc"
 #include "sparse_f32.inc"
 #include "block_norms.inc"
+#include "attention_blocks.inc"
 #pragma clang attribute pop
 #pragma clang attribute push( \
     __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512bf16,avx2,fma,sse4.2,crc32,popcnt"))), \

@@ -13,9 +13,26 @@ protocol Differentiable: Operation {
     /// The loss's gradient for each operand from that for the result; nil where `saved.needed` says that
     /// nobody asks. The upstream gradient comes in the layout that the forward's result had.
     func gradients(_ upstream: Tensor, _ saved: Saved) -> [Tensor?]
+
+    /// The same, where it saves a pass over memory in place of what has arrived. An op that takes `arrived.sum` has it in
+    /// its first gradient.
+    func gradients(inPlace arrived: inout Arrived, _ saved: Saved) -> [Tensor?]
+}
+
+/// What has arrived at an op on the way back; whoever writes over it need not copy it, unless other ops were given the
+/// same tensor.
+struct Arrived {
+    /// The gradient for the result.
+    var upstream: Tensor
+    /// What other readers have sent to the first operand.
+    var sum: Tensor?
 }
 
 extension Differentiable {
+    func gradients(inPlace arrived: inout Arrived, _ saved: Saved) -> [Tensor?] {
+        gradients(arrived.upstream, saved)
+    }
+
     func layouts(reading operands: [Tensor]) -> [Layout] {
         [Layout](repeating: .rowMajor, count: operands.count)
     }

@@ -31,13 +31,16 @@ extension Op.Linear: Differentiable {
         return y
     }
 
+    func gradients(inPlace arrived: inout Arrived, _ saved: Saved) -> [Tensor?] {
+        guard let pattern = SparseLinear.pattern(of: saved.tensors[1]) else {
+            return gradients(arrived.upstream, saved)
+        }
+        return SparseLinear.gradients(&arrived, saved, pattern, activation: activation)
+    }
+
     // With z = x Wᵀ + b: dX = dZ W, dW = dZᵀ X, db = column sums of dZ.
     func gradients(_ upstream: Tensor, _ saved: Saved) -> [Tensor?] {
         let (x, weight) = (saved.tensors[0], saved.tensors[1])
-        if let pattern = SparseLinear.pattern(of: weight) {
-            return SparseLinear.gradients(
-                upstream, saved, pattern, activation: activation)
-        }
         let (outputs, depth) = (weight.shape[0], weight.shape[1])
         let dz = activation.map { $0.gradient(saved.tensors[2], upstream: upstream) } ?? upstream
         var result = [Tensor?](repeating: nil, count: saved.needed.count)

@@ -185,9 +185,11 @@ extension Op.Take: Differentiable {
         let shape = saved.inputShapes[0]
         // The kernel leaves out what is negative.
         let live = indices.elements.map { $0 == frozen ? -1 : $0 }
+        let axis = shape.normalized(axis: axis)
         return [
-            Kernels.takeGradient(
-                upstream: upstream, axis: shape.normalized(axis: axis), live, shape: shape)
+            axis == 0
+                ? Kernels.takeRowsGradient(upstream: upstream, live, shape: shape)
+                : Kernels.takeGradient(upstream: upstream, axis: axis, live, shape: shape)
         ]
     }
 }

@@ -46,29 +46,55 @@ enum SparseLinear {
         }
     }
 
+    // The activation's gradient is written over the upstream one, and the input's added to what has arrived there, so
+    // that neither takes a pass and memory of its own.
     static func gradients(
-        _ upstream: Tensor, _ saved: Saved, _ pattern: LivePattern,
+        _ arrived: inout Arrived, _ saved: Saved, _ pattern: LivePattern,
         activation: Op.Linear.Activation?
     ) -> [Tensor?] {
         let (x, weight) = (saved.tensors[0], saved.tensors[1])
         let parts = saved.tensors[(activation == nil ? 2 : 3)...]
         let weights = SparseWeights(parts: Array(parts), pattern)
-        let dz = activation.map { $0.gradient(saved.tensors[2], upstream: upstream) } ?? upstream
+        let tokens = arrived.upstream.shape.dropLast().reduce(1, *)
+        let needsBias = saved.needed.count > 2 && saved.needed[2]
+        var sums: Tensor?
+        if case .unary(let function) = activation {
+            sums = Kernels.unaryGradientInBlocks(
+                function.code, p: function.p, q: function.q, saved: saved.tensors[2],
+                upstream: &arrived.upstream, tokens: needsBias ? tokens : nil)
+        } else if let activation {
+            arrived.upstream = activation.gradient(saved.tensors[2], upstream: arrived.upstream)
+        }
+        let dz = arrived.upstream
         let factor = blocks(saved.precision == .bf16 ? Kernels.roundedToBF16(dz) : dz)
         var result = [Tensor?](repeating: nil, count: saved.needed.count)
         if saved.needed[0] {
-            result[0] = Kernels.sparseLinearInputGradient(factor, weights)
-                .viewed(x.shape, .tokenBlocked64)
+            result[0] = inputGradient(factor, weights, &arrived.sum, x.shape)
         }
         if saved.needed[1] {
             result[1] = Kernels.sparseLinearWeightGradient(blocks(x), upstream: factor, pattern)
                 .viewed(weight.shape, weight.layout)
         }
-        if saved.needed.count > 2, saved.needed[2] {
-            let tokens = dz.shape.dropLast().reduce(1, *)
-            result[2] = Kernels.blockSums(blocks(dz), tokens: tokens).sums
-        }
+        if needsBias { result[2] = sums ?? Kernels.blockSums(blocks(dz), tokens: tokens).sums }
         return result
+    }
+
+    // Added to what has arrived where nobody else holds that.
+    private static func inputGradient(
+        _ factor: Tensor, _ weights: SparseWeights, _ arrived: inout Tensor?, _ shape: Shape
+    ) -> Tensor {
+        guard var sum = arrived.take() else {
+            return Kernels.sparseLinearInputGradient(factor, weights)
+                .viewed(shape, .tokenBlocked64)
+        }
+        guard sum.layout == .tokenBlocked64, sum.shape == shape, sum.isUnshared() else {
+            arrived = sum
+            return Kernels.sparseLinearInputGradient(factor, weights)
+                .viewed(shape, .tokenBlocked64)
+        }
+        let blocked = blocks(consume sum)
+        return Kernels.sparseLinearInputGradient(factor, weights, addedTo: consume blocked)
+            .viewed(shape, .tokenBlocked64)
     }
 
     private static func flat(_ weight: Tensor) -> Tensor {

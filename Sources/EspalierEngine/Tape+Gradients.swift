@@ -58,21 +58,26 @@ extension Tape {
         }
         for index in stride(from: result.node, through: 0, by: -1) {
             guard nodes[index].saved != nil || nodes[index].segment != nil,
-                let arrived = pending[index]
+                let held = pending[index].take()
             else { continue }
-            let gradient = Kernels.converted(arrived, to: layouts[index])
-            pending[index] = values.contains { $0.node == index } ? gradient : nil
+            // Held by nobody else from here on, so that an op may write over it.
+            var arrived = Arrived(
+                upstream: Kernels.converted(consume held, to: layouts[index]))
+            if values.contains(where: { $0.node == index }) { pending[index] = arrived.upstream }
             let parts: [Tensor?]
             if let segment = nodes[index].segment {
                 nodes[index].segment = nil
-                let replayed = replay(segment, upstream: gradient)
+                let replayed = replay(segment, upstream: arrived.upstream)
                 parts = replayed.values
                 for (leaf, part) in replayed.leaves {
                     if let node = rawLeaves[ObjectIdentifier(leaf)] { add(part, to: node) }
                 }
             } else if let op = nodes[index].op, let saved = nodes[index].saved {
                 nodes[index].saved = nil
-                parts = op.rule.gradients(gradient, saved)
+                let first = nodes[index].inputs.first
+                if let first { arrived.sum = pending[first].take() }
+                parts = op.rule.gradients(inPlace: &arrived, saved)
+                if let first, let sum = arrived.sum.take() { pending[first] = sum }
             } else {
                 continue
             }
@@ -81,8 +86,12 @@ extension Tape {
                 add(part, to: input)
             }
         }
-        let found = leafNodes.compactMap { leaf, node in
-            pending[node].map { (leaf, Kernels.converted($0, to: layouts[node])) }
+        let found: [(any Leaf, Tensor)] = leafNodes.compactMap { leaf, node in
+            pending[node].map { gradient in
+                // Few rows of many stay so: optimizers take them as they are.
+                let isHeld = SomeRows.held(by: gradient) != nil && layouts[node] == .rowMajor
+                return (leaf, isHeld ? gradient : Kernels.converted(gradient, to: layouts[node]))
+            }
         }
         let kept = values.map { pending[$0.node] }
         nodes = []
@@ -109,14 +118,26 @@ public struct Gradients {
     /// The gradient for a parameter, of its shape and in the layout that it is held in; nil where the loss does not
     /// depend on it.
     public subscript(leaf: any Leaf) -> Tensor? {
-        get { byLeaf[ObjectIdentifier(leaf)] }
+        get {
+            held(for: leaf).map {
+                SomeRows.held(by: $0) == nil ? $0 : Kernels.converted($0, to: .rowMajor)
+            }
+        }
         set { byLeaf[ObjectIdentifier(leaf)] = newValue }
     }
+
+    /// The gradient for a parameter as it is held: also some rows of it, where the others are zero.
+    package func held(for leaf: any Leaf) -> Tensor? { byLeaf[ObjectIdentifier(leaf)] }
 
     mutating func add(_ part: Tensor, for leaf: any Leaf) {
         // Taken out, so that the sum is made in place.
         guard var sum = byLeaf.removeValue(forKey: ObjectIdentifier(leaf)) else {
             self[leaf] = part
+            return
+        }
+        guard sum.layout == part.layout else {
+            self[leaf] = Kernels.add(
+                Kernels.converted(sum, to: .rowMajor), Kernels.converted(part, to: .rowMajor))
             return
         }
         Kernels.add(part, times: 1, to: &sum)

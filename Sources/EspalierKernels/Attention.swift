@@ -27,14 +27,13 @@ extension Kernels {
             require(
                 !isBlocked || Attention.fitsBlocks(queries, keys),
                 "attention in blocks of \(queries) and \(keys)")
-            // A head in blocks is brought into rows of its own.
+            // From row to row, or from block to block.
+            let step = isBlocked ? blockTokens : 1
             shape = esp_attention(
                 queries: queries[1], keys: keys[1], depth: depth, value_depth: valueDepth,
-                query_pitch: isBlocked ? depth : queries[2],
-                key_pitch: isBlocked ? depth : keys[2],
-                value_pitch: isBlocked ? valueDepth : values[2],
-                result_pitch: isBlocked ? valueDepth : values[2], scale: scale, causal: isCausal,
-                halves: roundsFactors)
+                query_pitch: step * queries[2], key_pitch: step * keys[2],
+                value_pitch: step * values[2], result_pitch: step * values[2], scale: scale,
+                causal: isCausal, halves: roundsFactors)
             shapes = (queries, keys, values, [queries[0], queries[1], values[2]])
             self.layout = layout
         }

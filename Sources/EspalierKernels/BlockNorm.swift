@@ -1,4 +1,4 @@
-import CEspalierKernels
+package import CEspalierKernels
 package import EspalierTensors
 
 // What lies between sparse layers, on activations in blocks of 64 tokens: [blocks, columns, 64]. Functions of
@@ -121,6 +121,55 @@ extension Kernels {
             }
         }
         return (row(0), b == nil ? nil : row(1))
+    }
+
+    /// `unaryGradient` on blocks, in place of the upstream gradient where nobody else holds that, and where `tokens` are
+    /// told the `blockSums` of the result, whose elements are then still near. [..., columns] -> [columns]
+    package static func unaryGradientInBlocks(
+        _ function: esp_unary, p: Float, q: Float, saved: Tensor, upstream dy: inout Tensor,
+        tokens: Int?
+    ) -> Tensor? {
+        require(
+            dy.layout == .tokenBlocked64 && saved.layout == dy.layout && saved.shape == dy.shape,
+            "\(saved.shape) and its gradient \(dy.shape) in blocks")
+        let (blocks, columns) = (Layout.blocks(dy.shape), dy.shape.last ?? 1)
+        if let tokens { requireTokens(tokens, in: blocks) }
+        let source = dy.isUnshared() ? nil : dy
+        if source != nil { dy = unsafe Tensor(dy.shape, layout: dy.layout) { _ in } }
+        // The parts and the order of `blockSums`.
+        let share = max((blocks + 7) / 8, 1)
+        let parts = max((blocks + share - 1) / share, 1)
+        // What a function and its sum find in the nearest cache.
+        let strip = 64
+        var partial = Tensor.zeros([parts, columns])
+        unsafe partial.writing { partial in
+            unsafe dy.writing { dz in
+                unsafe saved.reading { saved in
+                    unsafe withPointer(source) { source in
+                        forEachBlock(blocks, grain: share) { first, n in
+                            for block in first..<first + n {
+                                let last = block + 1 == blocks
+                                let live =
+                                    last ? (tokens ?? 0) - (blocks - 1) * blockTokens : blockTokens
+                                for column in stride(from: 0, to: columns, by: strip) {
+                                    let width = min(strip, columns - column)
+                                    let at = (block * columns + column) * blockTokens
+                                    unsafe c.f32_unary_gradient(
+                                        function, p, q, saved + at,
+                                        (source ?? UnsafePointer(dz)) + at,
+                                        dz + at, width * blockTokens)
+                                    if tokens == nil { continue }
+                                    unsafe c.f32_block_sums(
+                                        dz + at, nil, 1, width, live,
+                                        partial + first / share * columns + column, nil)
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        return tokens == nil ? nil : columnSums(partial)
     }
 
     private static func withPointers(

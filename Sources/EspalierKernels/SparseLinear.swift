@@ -114,7 +114,8 @@ extension Kernels {
         require(blocksAndColumns(dy).columns == pattern.outputs, "\(dy.shape): outputs")
         let shape: Shape = [dy.shape[0], pattern.inputs, blockTokens]
         let accumulates = sum != nil
-        var dx = if let sum { sum } else { unsafe Tensor(shape) { _ in } }
+        // Given up by its former holder, so that it is not copied.
+        var dx = if let sum = consume sum { sum } else { unsafe Tensor(shape) { _ in } }
         require(dx.shape == shape, "dX of \(dx.shape) for \(shape)")
         unsafe product(
             dy, weights, isBackward: true, bias: nil, accumulates: accumulates, ESP_PLAIN,

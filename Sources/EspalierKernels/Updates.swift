@@ -26,6 +26,7 @@ extension Kernels {
     /// One parameter's step.
     package struct Update {
         package let rule: UpdateRule
+        /// As the value lies, or some rows of it where the others are zero.
         package let gradient: Tensor
         package var value: Tensor
         package var state: [Tensor?]
@@ -44,7 +45,9 @@ extension Kernels {
 
         fileprivate func check() {
             require(
-                gradient.shape == value.shape && gradient.layout == value.layout,
+                gradient.shape == value.shape
+                    && (gradient.layout == value.layout
+                        || SomeRows.held(by: gradient) != nil && value.layout == .rowMajor),
                 "gradient \(gradient.shape) of \(value.shape)")
             for tensor in state {
                 require(
@@ -79,41 +82,62 @@ extension Kernels {
             chunks += stride(from: 0, to: count, by: grain).map { (index, $0) }
         }
         let all = updates
+        // What stands for rows of a gradient that are not held.
+        let zeros = Tensor.zeros([
+            all.contains { SomeRows.held(by: $0.gradient) != nil } ? grain : 0
+        ])
         ThreadPool.shared.forEachChunk(chunks.count) { chunk in
             let (index, start) = chunks[chunk]
-            unsafe step(
-                all[index], places[index], start, min(grain, all[index].gradient.count - start))
+            let update = all[index]
+            let count = min(grain, update.value.count - start)
+            unsafe reading(update.gradient, zeros) { gradient, zeros in
+                if let rows = SomeRows.held(by: update.gradient) {
+                    rows.forEachPart(from: start, count: count) { at, count, held in
+                        unsafe step(
+                            update.rule, places[index], at,
+                            held.map { unsafe gradient + $0 } ?? zeros, count)
+                    }
+                } else {
+                    unsafe step(update.rule, places[index], start, gradient + start, count)
+                }
+            }
+            unsafe mask(update, places[index], start, count)
         }
         withExtendedLifetime(all) {}
     }
 
-    private static func step(_ update: Update, _ places: Places, _ at: Int, _ count: Int) {
+    private static func step(
+        _ rule: UpdateRule, _ places: Places, _ at: Int, _ gradient: UnsafePointer<Float>,
+        _ count: Int
+    ) {
         let value = unsafe places.value + at
-        let state = unsafe places.state.map { state in unsafe state.map { unsafe $0 + at } }
-        unsafe update.gradient.reading { gradient in
-            let gradient = unsafe gradient + at
-            switch update.rule {
-            case .sgd(var rule):
-                unsafe c.f32_sgd(&rule, gradient, value, state[0], count)
-            case .adamW(var rule):
-                unsafe c.f32_adamw(&rule, gradient, value, state[0], state[1], count)
-            case .adam(var rule):
-                unsafe c.f32_adam(&rule, gradient, value, state[0], state[1], state[2], count)
-            case .adaGrad(var rule):
-                unsafe c.f32_adagrad(&rule, gradient, value, state[0], count)
-            case .rmsProp(var rule):
-                unsafe c.f32_rmsprop(
-                    &rule, gradient, value, state[0], state[1], state[2], count)
-            }
+        func state(_ slot: Int) -> UnsafeMutablePointer<Float>? {
+            unsafe places.state[slot].map { unsafe $0 + at }
         }
+        switch rule {
+        case .sgd(var rule):
+            unsafe c.f32_sgd(&rule, gradient, value, state(0), count)
+        case .adamW(var rule):
+            unsafe c.f32_adamw(&rule, gradient, value, state(0), state(1), count)
+        case .adam(var rule):
+            unsafe c.f32_adam(&rule, gradient, value, state(0), state(1), state(2), count)
+        case .adaGrad(var rule):
+            unsafe c.f32_adagrad(&rule, gradient, value, state(0), count)
+        case .rmsProp(var rule):
+            unsafe c.f32_rmsprop(&rule, gradient, value, state(0), state(1), state(2), count)
+        }
+    }
+
+    private static func mask(_ update: Update, _ places: Places, _ at: Int, _ count: Int) {
         guard let mask = update.mask else { return }
+        let value = unsafe places.value + at
         unsafe mask.withUnsafeBufferPointer { words in
             guard let words = words.baseAddress else { return }
             // The grain is a multiple of 64: chunks begin at a word.
             unsafe c.f32_mask(words + at / 64, value, value, count)
-            for slot in unsafe state.indices {
-                guard let tensor = unsafe state[slot] else { continue }
-                unsafe c.f32_mask(words + at / 64, tensor, tensor, count)
+            for slot in unsafe places.state.indices {
+                guard let tensor = unsafe places.state[slot] else { continue }
+                unsafe c.f32_mask(words + at / 64, tensor + at, tensor + at, count)
             }
         }
     }

@@ -9,7 +9,8 @@ public enum Layout: Sendable, Equatable {
     ///
     /// What the last block holds beyond the last token is finite in a value and 0 in a gradient.
     case tokenBlocked64
-    /// Only the live entries of a weight under a locked mask, in row-major order.
+    /// Only the live entries of a weight under a locked mask, or of a gradient that is zero elsewhere, in row-major
+    /// order.
     case live(any LiveWeights)
 
     public static func == (a: Layout, b: Layout) -> Bool {

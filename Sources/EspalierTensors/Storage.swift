@@ -56,6 +56,9 @@ extension Tensor {
         return unsafe try body(storage.base)
     }
 
+    /// Whether nobody else holds the elements, so that `writing` copies nothing.
+    package mutating func isUnshared() -> Bool { isKnownUniquelyReferenced(&storage) }
+
     private mutating func makeUnique() {
         if isKnownUniquelyReferenced(&storage) { return }
         let copy = Storage(count: count)

@@ -6,6 +6,11 @@ extension KernelCases {
         queries: 64, keys: 64, depth: 32, value_depth: 32, query_pitch: 32, key_pitch: 32,
         value_pitch: 32, result_pitch: 32, scale: 0.2, causal: false, halves: false)
 
+    // The same in one block.
+    private static let blocks = esp_attention(
+        queries: 64, keys: 64, depth: 32, value_depth: 32, query_pitch: 2_048, key_pitch: 2_048,
+        value_pitch: 2_048, result_pitch: 2_048, scale: 0.2, causal: false, halves: false)
+
     // Kernels that do many things do the one that costs most, or that networks need most.
     /// Functions of elements, rows, copies.
     static let functionCalls: [String: Call] = unsafe [
@@ -107,6 +112,15 @@ extension KernelCases {
         "f32_attention_gradient": { k, o in
             var shape = head
             unsafe k.f32_attention_gradient(
+                &shape, o.a, o.b, o.a, nil, o.a, o.b, o.b, o.y, o.y + 4_096, o.y + 8_192, o.z)
+        },
+        "f32_attention_blocks": { k, o in
+            var shape = blocks
+            unsafe k.f32_attention_blocks(&shape, o.a, o.b, o.a, nil, o.y, o.y + 4_096, o.z)
+        },
+        "f32_attention_blocks_gradient": { k, o in
+            var shape = blocks
+            unsafe k.f32_attention_blocks_gradient(
                 &shape, o.a, o.b, o.a, nil, o.a, o.b, o.b, o.y, o.y + 4_096, o.y + 8_192, o.z)
         },
         "f32_adam": { k, o in

@@ -89,6 +89,51 @@ import Testing
         #expect(net.first.weight.value.shape == [96, 70])
     }
 
+    /// Gradients that are added where they arrived, and written over: those of all who were given the same tensor stay.
+    @Test func gradientsInPlaceAreTheirOwn() throws {
+        let activations: [ActivationFunction?] = [nil, .gelu, .relu, .tanh]
+        func run(holds: Bool) -> [Tensor] {
+            let layers = (0..<8).map { index -> Linear in
+                let layer = Linear(
+                    inputs: 96, outputs: 96, random: RandomStream(seed: UInt64(index)))
+                let draws = RandomStream(seed: 9).uniform(96 * 96)
+                let mask = Mask(shape: [96, 96]) { draws[$0] > 0.8 }
+                layer.weight.setMask(mask)
+                if holds {
+                    layer.weight.lockMask()
+                    layer.weight.holdLiveEntries(LivePattern(mask))
+                }
+                return layer
+            }
+            let tape = Tape(mode: .training)
+            let x = tape.input(Tensor(RandomStream(seed: 7).normal(150 * 96), shape: [150, 96]))
+            func apply(_ index: Int, _ x: Value) -> Value {
+                activations[index % 4].map { layers[index](x, $0) } ?? layers[index](x)
+            }
+            // Each reads what the others read, and all get the gradient of one sum.
+            let first = apply(0, x)
+            let second = (1..<7).reduce(first) { $0 + apply($1, first) }
+            let last = apply(7, second + first)
+            let gradients = tape.gradients(of: (last * last + last + second).sum())
+            return layers.flatMap { layer in
+                [layer.weight, layer.bias].compactMap { parameter in
+                    parameter.flatMap { gradients[$0] }.map { gradient in
+                        let mask = parameter?.mask
+                        var whole = Kernels.converted(gradient, to: .rowMajor)
+                        if let mask { Kernels.applyMask(mask.words, to: &whole) }
+                        return whole
+                    }
+                }
+            }
+        }
+        let (masked, live) = (run(holds: false), run(holds: true))
+        #expect(masked.count == 16 && live.count == 16)
+        for (a, b) in zip(masked, live) {
+            let largest = Kernels.largestMagnitude(a)
+            for (a, b) in zip(a.elements, b.elements) { #expect(abs(a - b) <= 2e-5 * largest) }
+        }
+    }
+
     /// A weight is also met where no sparse kernel is, and where it has codes.
     @Test func otherOpsSeeTheWholeWeight() throws {
         let net = Net(sparsity: 80, holds: true)

@@ -14,18 +14,30 @@ private let attentionShapes = [
     (53, 131, 17, 16), (97, 70, 11, 40), (7, 5, 48, 80), (50, 66, 128, 96),
 ]
 
-/// One head between others: rows lie further apart than they are long.
+/// The same in blocks of 64 tokens.
+private let blockShapes = [
+    (64, 64, 1, 1), (64, 128, 5, 3), (128, 64, 8, 8), (128, 128, 32, 32), (192, 128, 17, 16),
+    (64, 192, 11, 40), (0, 64, 3, 2), (64, 0, 2, 3),
+]
+
+/// One head between others: rows, or blocks, lie further apart than they are long.
 private struct Head {
     let shape: esp_attention
+    let isBlocked: Bool
     let q, k, v, dy: [Float]
     let mask: [Float]?
 
-    init(_ extents: (Int, Int, Int, Int), causal: Bool, masked: Bool, halves: Bool) {
+    init(
+        _ extents: (Int, Int, Int, Int), isBlocked: Bool, causal: Bool, masked: Bool, halves: Bool
+    ) {
         let (queries, keys, depth, values) = extents
+        self.isBlocked = isBlocked
+        let step = isBlocked ? 64 : 1
         shape = esp_attention(
             queries: queries, keys: keys, depth: depth, value_depth: values,
-            query_pitch: depth + 3, key_pitch: 2 * depth, value_pitch: values + 5,
-            result_pitch: values + 1, scale: 0.3, causal: causal, halves: halves)
+            query_pitch: step * (depth + 3), key_pitch: step * 2 * depth,
+            value_pitch: step * (values + 5), result_pitch: step * (values + 1), scale: 0.3,
+            causal: causal, halves: halves)
         q = numbers(queries * (depth + 3))
         k = numbers(keys * 2 * depth, 1)
         v = numbers(keys * (values + 5), 2)
@@ -33,11 +45,13 @@ private struct Head {
         mask = masked ? numbers(keys, 4).map { $0 > 0 ? 1 : 0 } : nil
     }
 
-    static func forEach(_ body: (Head, String) -> Void) {
-        for extents in attentionShapes {
+    static func forEach(isBlocked: Bool = false, _ body: (Head, String) -> Void) {
+        for extents in isBlocked ? blockShapes : attentionShapes {
             for (causal, masked) in [(false, false), (true, false), (false, true), (true, true)] {
                 for halves in [false, true] {
-                    let head = Head(extents, causal: causal, masked: masked, halves: halves)
+                    let head = Head(
+                        extents, isBlocked: isBlocked, causal: causal, masked: masked,
+                        halves: halves)
                     body(
                         head, "attention \(extents) causal \(causal) mask \(masked) bf16 \(halves)")
                 }
@@ -51,8 +65,12 @@ private struct Head {
         let (q, k, v, mask) = (Guarded(q), Guarded(k), Guarded(v), mask.map { Guarded($0) })
         let y = Guarded<Float>(7, count: dy.count)
         let logSums = Guarded<Float>(7, count: shape.queries)
-        let scratch = Guarded<Float>(7, count: unsafe esp_attention_scratch(&shape))
-        unsafe c.f32_attention(
+        let size =
+            isBlocked
+            ? unsafe esp_attention_blocks_scratch(&shape) : unsafe esp_attention_scratch(&shape)
+        let scratch = Guarded<Float>(7, count: size)
+        let kernel = unsafe (isBlocked ? c.f32_attention_blocks : c.f32_attention)
+        unsafe kernel(
             &shape, q.pointer, k.pointer, v.pointer, mask?.pointer, y.pointer, logSums.pointer,
             scratch.pointer)
         _ = scratch.values
@@ -66,8 +84,13 @@ private struct Head {
         let dq = Guarded<Float>(7, count: self.q.count)
         let dk = Guarded<Float>(7, count: self.k.count)
         let dv = Guarded<Float>(7, count: self.v.count)
-        let scratch = Guarded<Float>(7, count: unsafe esp_attention_gradient_scratch(&shape))
-        unsafe c.f32_attention_gradient(
+        let size =
+            isBlocked
+            ? unsafe esp_attention_blocks_scratch(&shape)
+            : unsafe esp_attention_gradient_scratch(&shape)
+        let scratch = Guarded<Float>(7, count: size)
+        let kernel = unsafe (isBlocked ? c.f32_attention_blocks_gradient : c.f32_attention_gradient)
+        unsafe kernel(
             &shape, q.pointer, k.pointer, v.pointer, mask?.pointer, y.pointer, logSums.pointer,
             dy.pointer, dq.pointer, dk.pointer, dv.pointer, scratch.pointer)
         _ = scratch.values
@@ -76,28 +99,34 @@ private struct Head {
 }
 
 let attentionKernelChecks: [String: KernelCheck] = [
-    "f32_attention": {
-        Head.forEach { head, name in
-            // Rounded factors may fall on either side of a tie.
-            let error = head.shape.halves ? 0.02 : 2e-5
-            let bounds = [Double](repeating: error, count: head.dy.count + head.shape.queries)
-            unsafe expectTwins(name, bounds: bounds) { c in
-                let (y, logSums) = unsafe head.forward(c)
-                return y + logSums
-            }
-        }
-    },
-    "f32_attention_gradient": {
-        Head.forEach { head, name in
-            let (y, logSums) = unsafe head.forward(kernels(.scalar))
-            let error = head.shape.halves ? 0.2 : 2e-4
-            let count = head.q.count + head.k.count + head.v.count
-            unsafe expectTwins(name, bounds: [Double](repeating: error, count: count)) {
-                unsafe head.backward($0, y, logSums)
-            }
-        }
-    },
+    "f32_attention": { checkAttention(isBlocked: false) },
+    "f32_attention_blocks": { checkAttention(isBlocked: true) },
+    "f32_attention_gradient": { checkAttentionGradient(isBlocked: false) },
+    "f32_attention_blocks_gradient": { checkAttentionGradient(isBlocked: true) },
 ]
+
+private func checkAttention(isBlocked: Bool) {
+    Head.forEach(isBlocked: isBlocked) { head, name in
+        // Rounded factors may fall on either side of a tie.
+        let error = head.shape.halves ? 0.02 : 2e-5
+        let bounds = [Double](repeating: error, count: head.dy.count + head.shape.queries)
+        unsafe expectTwins(name, bounds: bounds) { c in
+            let (y, logSums) = unsafe head.forward(c)
+            return y + logSums
+        }
+    }
+}
+
+private func checkAttentionGradient(isBlocked: Bool) {
+    Head.forEach(isBlocked: isBlocked) { head, name in
+        let (y, logSums) = unsafe head.forward(kernels(.scalar))
+        let error = head.shape.halves ? 0.2 : 2e-4
+        let count = head.q.count + head.k.count + head.v.count
+        unsafe expectTwins(name, bounds: [Double](repeating: error, count: count)) {
+            unsafe head.backward($0, y, logSums)
+        }
+    }
+}
 
 let lossKernelChecks: [String: KernelCheck] = [
     "f32_cross_entropy": {

@@ -141,7 +141,7 @@ typedef struct {
     bool transposed;   // element (i, j) goes to c[j c_pitch + i], and the bias is for each i
 } esp_f32_product;
 // Attention of one head: queries [queries][depth], keys [keys][depth], values [keys][value_depth] and the result
-// [queries][value_depth], whose rows lie so many elements apart. Query i sees keys 0 ... i where it is causal.
+// [queries][value_depth], whose rows, or blocks of 64 rows, lie so many elements apart. Query i sees keys 0 ... i where it is causal.
 typedef struct {
     size_t queries, keys, depth, value_depth;
     size_t query_pitch, key_pitch, value_pitch, result_pitch;
@@ -164,6 +164,13 @@ static inline size_t esp_attention_gradient_scratch(const esp_attention *s) {
     size_t values = (s->value_depth + 15) / 16 * 16;
     return keys * (1 + s->depth + s->value_depth) + s->keys * (2 * depth + values)
         + ESP_ATTENTION_QUERIES * (2 * depth + values + 2 * (ESP_ATTENTION_KEYS + 16));
+}
+// The same for operands in blocks of 64 tokens, forward or gradient.
+static inline size_t esp_attention_blocks_scratch(const esp_attention *s) {
+    size_t depth = (s->depth + 15) / 16 * 16;
+    size_t copies = s->halves ? (s->keys + 64) * (s->depth + s->value_depth) : 0;
+    size_t forward = 64 * s->keys, gradient = (s->keys + 64) * depth + 2 * 64 * 80;
+    return s->keys + copies + (forward > gradient ? forward : gradient);
 }
 
 // What a row of logits is held against: class c has the share weights[c] ((1 - smoothing) t[c] + smoothing / classes),

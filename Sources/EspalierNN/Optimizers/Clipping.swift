@@ -24,8 +24,14 @@ public enum GradientClipping: Sendable, Hashable {
     /// - Returns: the norm before clipping; for `value`, the largest magnitude.
     @discardableResult
     public func apply(to gradients: inout Gradients, of parameters: ParameterSet) -> Float {
-        let present = parameters.entries.filter { gradients[$0.parameter] != nil }
-        let tensors = present.compactMap { gradients[$0.parameter] }
+        let present = parameters.entries.filter { gradients.held(for: $0.parameter) != nil }
+        // Rows that are not held are zero: no norm sees them, and no factor changes them.
+        let tensors = present.compactMap { entry -> Tensor? in
+            switch self {
+            case .norm, .largest: gradients.held(for: entry.parameter)
+            case .powerNorm, .value: gradients[entry.parameter]
+            }
+        }
         let norm: Float
         switch self {
         case .norm:

@@ -26,14 +26,14 @@ public struct OptimizerState: Sendable {
     /// No steps done.
     public init() {}
 
-    /// Takes a tensor out to change it in place, in the gradient's layout; full of `initial` where there is none yet.
+    /// Takes a tensor out to change it in place, in the layout of the value; full of `initial` where there is none yet.
     mutating func take(
-        _ slot: String, _ name: String, like gradient: Tensor, initial: Float = 0
+        _ slot: String, _ name: String, like value: Tensor, initial: Float = 0
     ) -> Tensor {
         guard let tensor = slots[slot]?.removeValue(forKey: name) else {
-            return Tensor(repeating: initial, like: gradient)
+            return Tensor(repeating: initial, like: value)
         }
-        return Kernels.converted(tensor, to: gradient.layout)
+        return Kernels.converted(tensor, to: value.layout)
     }
 
     /// Puts a changed tensor back, +0 where masked.
@@ -56,7 +56,7 @@ extension Optimizer {
         rule: (_ name: String, _ isFirst: Bool) -> Kernels.UpdateRule
     ) {
         let entries = parameters.entries.filter {
-            $0.parameter.isTrainable && gradients[$0.parameter] != nil
+            $0.parameter.isTrainable && gradients.held(for: $0.parameter) != nil
         }
         var state = self.state
         self.state = OptimizerState()
@@ -64,16 +64,18 @@ extension Optimizer {
             var updates: [Kernels.Update] = []
             updates.reserveCapacity(entries.count)
             for (index, entry) in entries.enumerated() {
-                guard let gradient = gradients[entry.parameter] else { continue }
+                guard let gradient = gradients.held(for: entry.parameter) else { continue }
                 let known = slots.first.flatMap(\.self).map { state.slots[$0]?[entry.name] != nil }
                 let rule = rule(entry.name, known != true)
+                // State lies as the value does; a gradient may hold some rows only.
+                let value = values[index]
                 let tensors = slots.map { slot in
-                    slot.map { state.take($0, entry.name, like: gradient, initial: initial) }
+                    slot.map { state.take($0, entry.name, like: value, initial: initial) }
                 }
                 updates.append(
                     Kernels.Update(
-                        rule: rule, gradient: gradient, value: values[index], state: tensors,
-                        mask: gradient.layout == .rowMajor ? entry.parameter.mask?.words : nil))
+                        rule: rule, gradient: gradient, value: value, state: tensors,
+                        mask: value.layout == .rowMajor ? entry.parameter.mask?.words : nil))
             }
             values = []
             Kernels.update(&updates)
