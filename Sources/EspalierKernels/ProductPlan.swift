@@ -53,6 +53,8 @@ package struct ProductPlan: Sendable, Equatable {
     private static let mostChunks = 32
     /// Rows of a chunk at least, where there are as many.
     private static let leastRows = 112
+    /// Rows that pay a copy of B.
+    private static let manyRows = 512
     /// Up to so many rows are dot products with the rows of B, where these are contiguous.
     private static let mostDots = 4
 
@@ -94,7 +96,10 @@ package struct ProductPlan: Sendable, Equatable {
         let depth = factors.isPaired ? (depth + 1) / 2 : depth
         (self.rows, self.columns, self.depth) = (m, n, depth)
         // Computing the transpose, A is Bᵀ and B is Aᵀ.
-        let copiesB = factors.isRounded || (swaps ? !factors.transposesA : factors.transposesB)
+        // Rows of B that are far apart in the same places of the cache pay a copy where they meet many rows of A.
+        let collides = !swaps && m >= ProductPlan.manyRows && n % 512 == 0
+        let copiesB =
+            factors.isRounded || collides || (swaps ? !factors.transposesA : factors.transposesB)
         let panels = (n + ProductPlan.panel - 1) / ProductPlan.panel
         firstPacked = copiesB ? 0 : n % 16 == 0 ? panels : panels - 1
         packsA = swaps ? false : factors.transposesA

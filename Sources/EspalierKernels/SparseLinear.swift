@@ -140,17 +140,21 @@ extension Kernels {
         let parts = max((blocks + share - 1) / share, 1)
         var sums = unsafe Tensor([parts, size]) { sums in
             unsafe reading(x, dy) { x, dy in
-                ThreadPool.shared.forEachChunk(parts) { part in
-                    let first = part * share
-                    let count = min(share, blocks - first)
-                    let (x, dy) = unsafe (
-                        x + first * inputs * blockTokens,
-                        dy + first * pattern.outputs * blockTokens
-                    )
-                    unsafe (sums + part * size).update(repeating: 0, count: size)
-                    unsafe order.withC(nil) {
-                        unsafe addWeightGradient(
-                            pattern, $0, x, dy, blocks: count, into: sums + part * size)
+                ThreadPool.shared.forEachRange(parts, grain: runLength(parts)) { range in
+                    for part in range {
+                        let first = part * share
+                        let count = min(share, blocks - first)
+                        let after = min(range.upperBound * share, blocks) - first - count
+                        let (x, dy) = unsafe (
+                            x + first * inputs * blockTokens,
+                            dy + first * pattern.outputs * blockTokens
+                        )
+                        unsafe (sums + part * size).update(repeating: 0, count: size)
+                        unsafe order.withC(nil) {
+                            unsafe addWeightGradient(
+                                pattern, $0, x, dy, blocks: count, after: after,
+                                into: sums + part * size)
+                        }
                     }
                 }
             }
@@ -188,6 +192,11 @@ extension Kernels {
 extension Kernels {
     // Blocks of tokens that a thread takes at a time, one after another: each calls for the next one ahead.
     private static let blockGrain = 4
+    // A kernel calls for each block while it has the one before: the first of a run comes cold. No result depends on the
+    // runs, so that they may depend on the number of threads.
+    private static func runLength(_ count: Int) -> Int {
+        min(max((count + 2 * ThreadPool.shared.width - 1) / (2 * ThreadPool.shared.width), 1), 16)
+    }
     // Of a weight's gradient: each has memory of its own.
     private static let maximumParts = 8
 
@@ -233,7 +242,7 @@ extension Kernels {
         unsafe z.writing { z in
             unsafe reading(x, values) { x, values in
                 unsafe order.withC(values) { order in
-                    ThreadPool.shared.forEachRange(blocks, grain: blockGrain) { range in
+                    ThreadPool.shared.forEachRange(blocks, grain: runLength(blocks)) { range in
                         let first = range.lowerBound * blockTokens
                         unsafe multiply(
                             order, x + first * columns, range.count, bias, accumulates, epilogue,
@@ -247,13 +256,15 @@ extension Kernels {
     // Adds to the gradient in the kernel's order.
     private static func addWeightGradient(
         _ pattern: LivePattern, _ order: UnsafePointer<esp_f32_sparse>, _ x: UnsafePointer<Float>,
-        _ dy: UnsafePointer<Float>, blocks: Int, into gradient: UnsafeMutablePointer<Float>
+        _ dy: UnsafePointer<Float>, blocks: Int, after: Int,
+        into gradient: UnsafeMutablePointer<Float>
     ) {
         switch pattern.block {
-        case .single: unsafe c.f32_sparse_gradient(order, x, dy, blocks, gradient)
-        case .fourByOne, .fourByFour: unsafe c.f32_fours_gradient(order, x, dy, blocks, gradient)
+        case .single: unsafe c.f32_sparse_gradient(order, x, dy, blocks, after, gradient)
+        case .fourByOne, .fourByFour:
+            unsafe c.f32_fours_gradient(order, x, dy, blocks, after, gradient)
         // Its groups are inputs.
-        case .oneByFour: unsafe c.f32_fours_gradient(order, dy, x, blocks, gradient)
+        case .oneByFour: unsafe c.f32_fours_gradient(order, dy, x, blocks, after, gradient)
         }
     }
 

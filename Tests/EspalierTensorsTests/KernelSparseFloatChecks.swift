@@ -100,7 +100,7 @@ private func checkMultiply(
 }
 
 private typealias Gradient = (
-    UnsafePointer<esp_f32_sparse>, UnsafePointer<Float>, UnsafePointer<Float>, Int,
+    UnsafePointer<esp_f32_sparse>, UnsafePointer<Float>, UnsafePointer<Float>, Int, Int,
     UnsafeMutablePointer<Float>
 ) -> Void
 
@@ -120,7 +120,7 @@ private func checkGradient(_ name: String, width: Int, _ kernel: (esp_kernels) -
                 let gradient = Guarded(before)
                 unsafe order.withC {
                     unsafe kernel(c)(
-                        $0, source.pointer, upstream.pointer, blocks, gradient.pointer)
+                        $0, source.pointer, upstream.pointer, blocks, blocks % 3, gradient.pointer)
                 }
                 return gradient.values
             }
