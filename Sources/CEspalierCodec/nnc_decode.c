@@ -1,7 +1,7 @@
 #include "nnc_model.h"
 
 // The offset lies in the nine highest bits of `value`; ranges are compared there.
-enum { WINDOW = 55 };
+enum { WINDOW = 55, PART = 4096 };
 
 INLINE uint64_t load_big(const uint8_t *bytes) {
     uint64_t word;
@@ -263,18 +263,21 @@ int32_t esp_nnc_decode_rows(
                 state = esp_nnc_skip(state, tensor->width);
                 continue;
             }
-            if (general)
-                status = decode_general(
-                    d, model, tensor, index, segment.length, &state, &neighbour, target);
-            else if (tensor->dependent)
-                status = decode_plain(
-                    d, model, tensor->greater, 1, segment.length, &state, &neighbour, target);
-            else
-                status = decode_plain(
-                    d, model, tensor->greater, 0, segment.length, &(int){0}, &neighbour, target);
-            // A damaged length must not cost hours of zeros.
-            if (status == ESP_NNC_OK && d->next > d->count + 16) status = ESP_NNC_PAST_END;
-            if (status != ESP_NNC_OK) return status;
+            // In parts: a damaged length must not cost hours of zeros.
+            for (int64_t done = 0; done < segment.length; done += PART) {
+                int64_t length = segment.length - done < PART ? segment.length - done : PART;
+                if (general)
+                    status = decode_general(
+                        d, model, tensor, index + done, length, &state, &neighbour, target + done);
+                else if (tensor->dependent)
+                    status = decode_plain(
+                        d, model, tensor->greater, 1, length, &state, &neighbour, target + done);
+                else
+                    status = decode_plain(
+                        d, model, tensor->greater, 0, length, &(int){0}, &neighbour, target + done);
+                if (status == ESP_NNC_OK && d->next > d->count + 16) status = ESP_NNC_PAST_END;
+                if (status != ESP_NNC_OK) return status;
+            }
         }
     }
     *shared_state = tensor->dependent ? state : 0;

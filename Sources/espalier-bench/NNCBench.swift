@@ -33,7 +33,7 @@ struct NNCBench {
         line = String(
             format: "{\"weights\":%d,\"bytes\":%d,\"encode\":%.3f,\"decode\":%.3f,\"threads\":%d}",
             count, bytes.count, Double(count) / encoding / 1e6, Double(count) / decoding / 1e6,
-            Machine.threads)
+            ThreadPool.shared.width)
     }
 
     private static func best(_ seconds: Double, _ body: () throws -> Void) rethrows -> Double {

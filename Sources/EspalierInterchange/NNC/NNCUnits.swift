@@ -60,6 +60,8 @@ struct NNCParameters: Sendable, Equatable {
     var density = 2
     /// Added to each tensor's own parameter.
     var baseQP = 0
+    /// Whether there is a topology unit.
+    var hasTopology = true
     /// Bits of the methods in use; without any there are no steps.
     var methods = 1
     var hasParents = false
@@ -72,7 +74,7 @@ struct NNCParameters: Sendable, Equatable {
     /// The unit's content.
     init(_ reader: inout NNCBitReader, profile: Int) throws(NNCError) {
         self.profile = profile
-        _ = try reader.flag()  // topology carriage
+        hasTopology = try reader.flag()
         var maps: [Bool] = []
         for _ in 0..<4 { maps.append(try reader.flag()) }
         methods = try reader.bits(3)
@@ -100,7 +102,8 @@ struct NNCParameters: Sendable, Equatable {
 
     var content: [UInt8] {
         var writer = NNCBitWriter()
-        writer.bits(0b10000, 5)
+        writer.flag(hasTopology)
+        writer.bits(0, 4)
         writer.bits(methods, 3)
         writer.flag(namesByIndex)
         writer.bits(0, 3)

@@ -1,4 +1,4 @@
-import EspalierCodec
+public import EspalierCodec
 public import EspalierInterchange
 import EspalierTensors
 
