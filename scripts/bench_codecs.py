@@ -43,7 +43,7 @@ def theirs(tensors):
 
 
 def main():
-    bench, weights, rounds = sys.argv[1], sys.argv[2], int(sys.argv[3])
+    bench, weights, rounds = os.path.abspath(sys.argv[1]), sys.argv[2], int(sys.argv[3])
     torch.set_num_threads(1)
     floats = {name: tensor for name, tensor in load(weights).items() if tensor.ndim == 2}
     sets = {
@@ -53,6 +53,8 @@ def main():
     print(f"{sum(tensor.size for tensor in floats.values())} weights, best of {rounds} rounds, M weights/s")
     for title, tensors in sets.items():
         with tempfile.TemporaryDirectory() as folder:
+            # nncodec leaves its stream where it runs, too.
+            os.chdir(folder)
             path = os.path.join(folder, "x.safetensors")
             save(path, tensors)
             ours, other = [], []

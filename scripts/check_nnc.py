@@ -75,6 +75,9 @@ def main():
     models["sparse INT8"] = pruned(models["transformer"])
     here = os.path.dirname(os.path.abspath(__file__))
     with tempfile.TemporaryDirectory() as folder:
+        # nncodec leaves its stream where it runs, too.
+        os.chdir(folder)
+
         def path(name):
             return os.path.join(folder, name)
 

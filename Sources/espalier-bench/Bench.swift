@@ -37,7 +37,8 @@ struct Bench: ParsableCommand {
 
     @Option(
         parsing: .upToNextOption,
-        help: "Encode and decode the tensors of safetensors files as NNC; see scripts/bench-codecs.")
+        help: "Encode and decode the tensors of safetensors files as NNC; see scripts/bench-codecs."
+    )
     var nnc: [String] = []
 
     @OptionGroup var way: TrainingTurns.Way

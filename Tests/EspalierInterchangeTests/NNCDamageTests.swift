@@ -51,7 +51,8 @@ import Testing
         var (ends, place) = (Set<Int>(), 0)
         while place + 4 <= bytes.count {
             let isLong = bytes[place] >> 7 == 1
-            place += bytes[place..<place + (isLong ? 4 : 2)].reduce(0) { $0 << 8 | Int($1) }
+            place +=
+                bytes[place..<place + (isLong ? 4 : 2)].reduce(0) { $0 << 8 | Int($1) }
                 & (isLong ? 0x7FFF_FFFF : 0x7FFF)
             ends.insert(place)
         }

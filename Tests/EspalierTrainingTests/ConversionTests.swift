@@ -82,7 +82,8 @@ import Testing
             masked.add("x_G", weight)
             try masked.write(to: folder + "/g.safetensors")
             #expect(throws: FileError.self) {
-                try FileConversion(folder + "/g.safetensors", to: folder + "/g.nnc", options: options)
+                try FileConversion(
+                    folder + "/g.safetensors", to: folder + "/g.nnc", options: options)
             }
         }
     }

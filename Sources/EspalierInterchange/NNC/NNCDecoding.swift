@@ -94,7 +94,8 @@ struct NNCPayloadDecoder {
         _ decoder: inout esp_nnc_decoder, _ codes: UnsafeMutablePointer<Int32>
     ) -> Int32 {
         let rows = Int(unsafe esp_nnc_block_rows(matrix))
-        if dialect.usesEntries, rows > 1, header.payload != .block, header.entries.count == rows - 1,
+        if dialect.usesEntries, rows > 1, header.payload != .block,
+            header.entries.count == rows - 1,
             unsafe matrix.pointee.rows * matrix.pointee.width >= dialect.leastForEntries,
             unsafe decodeBeside(matrix, starts, rows, &decoder, codes)
         {

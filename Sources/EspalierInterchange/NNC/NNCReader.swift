@@ -80,8 +80,9 @@ public struct NNCReader: Sendable {
             case .data:
                 guard let parameters else { throw NNCError("data before the model parameter set") }
                 let header = try NNCDataHeader(&reader, parameters)
-                guard header.payload == .integers || header.payload == .rawFloats
-                    || parameters.hasQuantization
+                guard
+                    header.payload == .integers || header.payload == .rawFloats
+                        || parameters.hasQuantization
                 else { throw NNCError("quantized data without a step") }
                 let tensors = try header.tensors(limit: left)
                 left -= tensors.reduce(0) { $0 + $1.count }
@@ -140,7 +141,8 @@ public struct NNCReader: Sendable {
                     unit.header, dialect, past: previous?.past(of: unit.header))
                 result = .success(
                     unit.header.payload == .rawFloats
-                        ? unit.tensors : try decoder.decode(Array(bytes[unit.payload]), unit.tensors))
+                        ? unit.tensors
+                        : try decoder.decode(Array(bytes[unit.payload]), unit.tensors))
             } catch { result = .failure(error) }
             results.withLock { $0[index] = result }
         }
@@ -199,7 +201,9 @@ extension NNCReader {
     /// The tensors with blocks resolved: weights times their scaling, which is gone then (6.3).
     public var unfolded: [NNCTensor.Unfolded] {
         var scalings: [Int: Tensor] = [:]
-        for tensor in tensors where tensor.role == .scaling { scalings[tensor.unit] = tensor.floats }
+        for tensor in tensors where tensor.role == .scaling {
+            scalings[tensor.unit] = tensor.floats
+        }
         return tensors.filter { $0.role != .scaling }.map { tensor in
             var floats = tensor.floats
             if tensor.role == .weight, let scaling = scalings[tensor.unit] {

@@ -76,24 +76,21 @@ public struct NNCTensor: Sendable {
     public var floats: Tensor {
         if case .raw(let values) = content { return Tensor(values, shape: shape) }
         let step = step
-        let values = unsafe [Float](unsafeUninitializedCapacity: coded.codes.count) { target, count in
+        return unsafe Tensor(shape) { target in
             unsafe coded.codes.withUnsafeBufferPointer { codes in
                 let size = Int64(codes.count)
                 if let codebook = coded.codebook {
-                    // Entries are within the codebook, as the decoder bounds them; profile 0 is checked on reading.
+                    // All are within the codebook: this is checked on reading.
                     unsafe codebook.entries.withUnsafeBufferPointer { entries in
                         _ = unsafe esp_nnc_dequantize_codebook(
                             codes.baseAddress, size, entries.baseAddress, Int32(entries.count),
-                            Int32(codebook.zero), step, target.baseAddress)
+                            Int32(codebook.zero), step, target)
                     }
                 } else {
-                    unsafe esp_nnc_dequantize(
-                        codes.baseAddress, size, step, target.baseAddress)
+                    unsafe esp_nnc_dequantize(codes.baseAddress, size, step, target)
                 }
             }
-            count = coded.codes.count
         }
-        return Tensor(values, shape: shape)
     }
 }
 

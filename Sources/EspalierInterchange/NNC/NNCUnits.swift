@@ -26,7 +26,9 @@ enum NNCUnits {
                 throw fail("a size of \(size) bytes, \(bytes.count - start) are there")
             }
             let number = try reader.bits(6)
-            guard let kind = Kind(rawValue: number) else { throw fail("the unknown type \(number)") }
+            guard let kind = Kind(rawValue: number) else {
+                throw fail("the unknown type \(number)")
+            }
             _ = try reader.flag()
             if try reader.flag() {
                 guard kind != .data else { throw fail("a part of a unit: this is not supported") }

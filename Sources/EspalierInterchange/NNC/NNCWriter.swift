@@ -98,10 +98,11 @@ public struct NNCWriter: Sendable {
     public mutating func add(_ name: String, exact tensor: Tensor) throws(NNCError) {
         let elements = tensor.elements
         // The lowest bit that any of them has.
-        let lowest = elements.filter { $0 != 0 }.map { value in
-            value.isNormal || value.isSubnormal
-                ? Int(value.ulp.exponent) + value.significandTrailing : Int.min
-        }.min() ?? 0
+        let lowest =
+            elements.filter { $0 != 0 }.map { value in
+                value.isNormal || value.isSubnormal
+                    ? Int(value.ulp.exponent) + value.significandTrailing : Int.min
+            }.min() ?? 0
         guard lowest > -1000 else {
             throw NNCError("tensor '\(name)' has values that are not finite")
         }
@@ -243,7 +244,9 @@ public struct NNCWriter: Sendable {
         }
         // Whole rows advance the states of dependent quantization even where a block has but a part of one.
         let maySkip = !header.isDependent || header.scanOrder == 0 || tensor.width % 4 == 0
-        if options.skipsRows, maySkip, tensor.hasSkips(profile: 1) { tensor.skips = tensor.zeroRows }
+        if options.skipsRows, maySkip, tensor.hasSkips(profile: 1) {
+            tensor.skips = tensor.zeroRows
+        }
         tensor.starts = try NNCQuantizer(header, dialect).starts(
             tensor.levels(isDependent: header.isDependent), of: tensor,
             limit: options.searchLimit)

@@ -9,13 +9,16 @@ struct Convert: ParsableCommand {
     @Argument(help: "The tensors, a file that ends in .nnc or .safetensors.")
     var source: String
 
-    @Option(name: [.customShort("o"), .customLong("to")], help: "The file to write, of the other kind.")
+    @Option(
+        name: [.customShort("o"), .customLong("to")], help: "The file to write, of the other kind.")
     var target: String
 
-    @Option(help: "Of NNC: the quantization parameter of weights; four more double the step.")
+    @Option(
+        parsing: .unconditional,
+        help: "Of NNC: the quantization parameter of weights; four more double the step.")
     var qp = -38
 
-    @Option(help: "Of NNC: that of vectors.")
+    @Option(parsing: .unconditional, help: "Of NNC: that of vectors.")
     var vectorQp = -75
 
     @Option(help: "Of NNC: how much a bit counts against errors; above 0 is smaller, and slower.")
