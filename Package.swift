@@ -52,6 +52,7 @@ let package = Package(
                 "sparse_scalar.inc", "table.inc", "taps.inc", "updates.inc", "vector.inc",
                 "winograd.inc", "words.inc", "words_avx2.inc",
             ]),
+        .target(name: "CEspalierCodec"),
         .systemLibrary(
             name: "COpenBLAS", pkgConfig: "openblas",
             providers: [.apt(["libopenblas-dev"]), .brew(["openblas"])]),
@@ -80,7 +81,9 @@ let package = Package(
                 "CEspalierKernels",
             ]),
         library("EspalierData", ["EspalierTensors", "CZlib"]),
-        library("EspalierInterchange", ["EspalierCodec", "EspalierTensors", "EspalierKernels"]),
+        library(
+            "EspalierInterchange",
+            ["EspalierCodec", "EspalierTensors", "EspalierKernels", "CEspalierCodec"]),
         library(
             "EspalierTraining",
             [
@@ -90,7 +93,9 @@ let package = Package(
             ]),
         .executableTarget(
             name: "espalier",
-            dependencies: ["EspalierTraining", "EspalierRuntime", argumentParser],
+            dependencies: [
+                "EspalierTraining", "EspalierRuntime", "EspalierInterchange", argumentParser,
+            ],
             swiftSettings: settings),
 
         .executableTarget(

@@ -28,6 +28,32 @@ extension SafeTensors {
             append((name, .f32, Array(tensor.shape), data))
         }
 
+        /// Adds integers as elements of an integer type of 8, 16 or 32 bits.
+        ///
+        /// - Precondition: all fit.
+        public mutating func add(_ name: String, integers: IndexTensor, type: ElementType = .i32) {
+            var data: [UInt8] = []
+            func append<Word: FixedWidthInteger>(_ word: Word.Type) {
+                data.reserveCapacity(integers.count * MemoryLayout<Word>.size)
+                for value in integers.elements {
+                    guard let exact = Word(exactly: value) else {
+                        require(false, "tensor '\(name)' holds \(value), not a \(type.rawValue)")
+                        return
+                    }
+                    SafeTensors.append(exact, to: &data)
+                }
+            }
+            switch type {
+            case .i8: append(Int8.self)
+            case .u8: append(UInt8.self)
+            case .i16: append(Int16.self)
+            case .u16: append(UInt16.self)
+            case .i32: append(Int32.self)
+            default: require(false, "integers as \(type.rawValue)")
+            }
+            self.append((name, type, Array(integers.shape), data))
+        }
+
         /// Adds the words of a mask.
         package mutating func add(_ name: String, words: [UInt64]) {
             var data: [UInt8] = []

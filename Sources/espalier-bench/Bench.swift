@@ -35,6 +35,12 @@ struct Bench: ParsableCommand {
     @Option(help: "With --turns: a file with weights and a batch.")
     var state: String?
 
+    @Option(
+        parsing: .upToNextOption,
+        help: "Encode and decode the tensors of safetensors files as NNC; see scripts/bench-codecs."
+    )
+    var nnc: [String] = []
+
     @OptionGroup var way: TrainingTurns.Way
 
     func run() throws {
@@ -43,6 +49,10 @@ struct Bench: ParsableCommand {
             guard let state else { throw ValidationError("--turns needs --state") }
             var training = try TrainingTurns(turns, state: state, way: way)
             return try training.run()
+        }
+        if !nnc.isEmpty {
+            for file in nnc { print(try NNCBench(file, seconds: seconds).line) }
+            return
         }
         if tune { return print(try CostCases.tuned()) }
         let meter = Meter(seconds: seconds)

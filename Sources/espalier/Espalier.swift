@@ -14,7 +14,8 @@ struct Espalier: ParsableCommand {
         abstract: "Train small sparse networks for CPUs from larger teachers.",
         version: Version.current,
         subcommands: [
-            Train.self, Evaluate.self, Export.self, Run.self, Inspect.self, Bench.self,
+            Train.self, Evaluate.self, Export.self, Convert.self, Run.self, Inspect.self,
+            Bench.self,
             PlanCommand.self,
             Verify.self, RecipeCommand.self, Doctor.self,
         ])

@@ -13,6 +13,8 @@ public struct FileExport: CustomStringConvertible {
         case espalier
         /// Floats under their layers' names, masked weights as zeros, for other programs.
         case safetensors
+        /// Floats quantized and integers as they are in the format of ISO/IEC 15938-17, for other programs.
+        case nnc
     }
 
     public let description: String
@@ -41,7 +43,17 @@ public struct FileExport: CustomStringConvertible {
                 throw FileError(path: place, "it cannot be exported: \(error)")
             }
         }
-        let result = format == .espalier ? bytes : FileExport.safeTensors(graph)
+        let result: [UInt8]
+        switch format {
+        case .espalier: result = bytes
+        case .safetensors: result = FileExport.safeTensors(graph)
+        case .nnc:
+            do {
+                result = try FileExport.nnc(graph)
+            } catch {
+                throw FileError(path: place, "it cannot be exported: \(error)")
+            }
+        }
         try FileAccess.writeAtomically(result, to: path)
         description = "\(place) -> \(path), \(result.count) bytes"
     }
@@ -60,23 +72,57 @@ public struct FileExport: CustomStringConvertible {
         var writer = SafeTensors.Writer()
         writer.metadata["format"] = "espalier-dequantized"
         let floats = graph.inFloats
-        // Nothing says that the layers of a file have different names.
+        for (name, index) in constants(of: floats) {
+            guard case .floats(let tensor) = floats.constants[index].value else { continue }
+            writer.add(name, tensor)
+        }
+        return writer.encoded()
+    }
+
+    // Integers stay what they are, beside their scales. These are so fine that all floats of a usual size are exact.
+    private static func nnc(_ graph: Graph) throws -> [UInt8] {
+        var writer = NNCWriter(baseQP: -100)
+        for (name, index) in constants(of: graph) {
+            switch graph.constants[index].value {
+            case .floats(let tensor): try writer.add(name, tensor)
+            case .sums(let sums): try writer.add(name, integers: IndexTensor(sums))
+            case .codes(let tensor):
+                let codes = IndexTensor(tensor.codes.map(Int32.init), shape: tensor.shape)
+                try writer.add(name, integers: codes, format: .int8)
+                let parameters = tensor.parameters
+                let scales = Tensor(parameters.scales, shape: [parameters.scales.count])
+                do throws(NNCError) {
+                    try writer.add(name + ".scale", exact: scales)
+                } catch {
+                    // Scales of very different sizes: the finest step there is.
+                    try writer.add(name + ".scale", scales, qp: -228)
+                }
+                if parameters.zeroPoints.contains(where: { $0 != 0 }) {
+                    try writer.add(
+                        name + ".zero_point", integers: IndexTensor(parameters.zeroPoints))
+                }
+            }
+        }
+        return try writer.encoded()
+    }
+
+    // The constants of a graph under names of their own: nothing says that the layers of a file have different names.
+    private static func constants(of graph: Graph) -> [(name: String, index: Int)] {
         var taken: Set<String> = []
-        for node in floats.nodes {
+        var result: [(name: String, index: Int)] = []
+        for node in graph.nodes {
             for (position, operand) in node.operands.enumerated() {
-                guard case .constant(let index) = operand,
-                    case .floats(let tensor) = floats.constants[index].value
-                else { continue }
+                guard case .constant(let index) = operand else { continue }
                 let own = "\(node.name).\(position < 2 ? "weight" : "bias")"
                 var (name, number) = (own, 1)
                 while !taken.insert(name).inserted {
                     number += 1
                     name = "\(own).\(number)"
                 }
-                writer.add(name, tensor)
+                result.append((name, index))
             }
         }
-        return writer.encoded()
+        return result
     }
 
     // The network file that people mean.

@@ -14,7 +14,10 @@ struct Export: ParsableCommand {
     @Option(help: "The stage of a run. Default: the one that its recipe exports, else the last.")
     var stage: String?
 
-    @Option(help: "espalier, which the runtime runs, or safetensors: floats for other programs.")
+    @Option(
+        help:
+            "espalier, which the runtime runs; for other programs safetensors, which is floats, or nnc (ISO/IEC 15938-17)."
+    )
     var format = FileExport.Format.espalier
 
     @Option(name: .shortAndLong, help: "The file to write.")
