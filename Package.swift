@@ -51,6 +51,7 @@ let package = Package(
                 "sparse_scalar.inc", "table.inc", "taps.inc", "updates.inc", "vector.inc",
                 "winograd.inc", "words.inc", "words_avx2.inc",
             ]),
+        .target(name: "CEspalierCodec"),
         .systemLibrary(
             name: "COpenBLAS", pkgConfig: "openblas",
             providers: [.apt(["libopenblas-dev"]), .brew(["openblas"])]),
@@ -71,7 +72,9 @@ let package = Package(
                 "EspalierEngine", "EspalierGraph", "EspalierKernels", "EspalierTensors",
                 "CEspalierKernels",
             ]),
-        library("EspalierCodec", ["EspalierGraph", "EspalierKernels", "EspalierTensors"]),
+        library(
+            "EspalierCodec",
+            ["EspalierGraph", "EspalierKernels", "EspalierTensors", "CEspalierCodec"]),
         library(
             "EspalierRuntime",
             [
@@ -97,8 +100,8 @@ let package = Package(
         .executableTarget(
             name: "espalier-bench",
             dependencies: [
-                "EspalierTraining", "EspalierInterchange", "EspalierEngine", "EspalierNN",
-                "EspalierKernels", "EspalierTensors", "CEspalierKernels", "COpenBLAS",
+                "EspalierTraining", "EspalierInterchange", "EspalierCodec", "EspalierEngine",
+                "EspalierNN", "EspalierKernels", "EspalierTensors", "CEspalierKernels", "COpenBLAS",
                 argumentParser,
             ],
             swiftSettings: settings),

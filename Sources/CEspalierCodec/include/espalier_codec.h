@@ -8,31 +8,33 @@
 
 // A tile is `rows` x `columns` codes, row-major. Encoders return the bytes written, or 0 if those would
 // be `capacity` or more: a tile is then stored as it is. Decoders return 1, or 0 where the bytes
-// cannot be a tile; then the codes mean nothing. The workspace need not be initialized.
-
-/// Bytes of workspace, aligned to 8, that any coder needs for a tile.
-size_t esp_codec_workspace(size_t rows, size_t columns);
+// cannot be a tile; then the codes mean nothing. Rows, columns and weights are above 0. A workspace has the bytes that the
+// coder names for it, aligned to 8, and need not be initialized.
 
 /// Adaptive binary arithmetic coding (docs/entropy.md, section 3).
+size_t esp_strong_workspace(size_t rows, size_t columns);
 size_t esp_strong_encode(const int8_t *codes, size_t rows, size_t columns,
                          uint8_t *out, size_t capacity, void *workspace);
 int esp_strong_decode(const uint8_t *in, size_t count, size_t rows, size_t columns,
                       int8_t *codes, void *workspace);
 
 /// Adaptive range coding (rANS) of whole symbols (section 4).
+size_t esp_symbols_workspace(size_t rows, size_t columns);
 size_t esp_symbols_encode(const int8_t *codes, size_t rows, size_t columns,
                           uint8_t *out, size_t capacity, void *workspace);
 int esp_symbols_decode(const uint8_t *in, size_t count, size_t rows, size_t columns,
                        int8_t *codes, void *workspace);
 
 /// Prefix codes in four streams (section 5).
+size_t esp_fast_workspace(size_t weights);
 size_t esp_fast_encode(const int8_t *codes, size_t count, uint8_t *out, size_t capacity,
                        void *workspace);
 int esp_fast_decode(const uint8_t *in, size_t count, size_t weights, int8_t *codes,
                     void *workspace);
 
-/// The linear predictor of a matrix (section 2): `coefficients` is columns x columns, of which the part
-/// below the diagonal is used, in 1/128. Returns the estimated gain in bits a weight (0: none).
+/// The linear predictor of a matrix (section 2) of at most 1024 columns: `coefficients` is columns x columns,
+/// of which the part below the diagonal is used, in 1/128. `esp_predictor_fit` returns the estimated gain in
+/// bits a weight; where `coefficients` is null, only rows above are used.
 size_t esp_predictor_workspace(size_t rows, size_t columns);
 double esp_predictor_fit(const int8_t *codes, size_t rows, size_t columns, int8_t *coefficients,
                          void *workspace);
