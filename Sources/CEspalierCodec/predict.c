@@ -35,21 +35,36 @@ static int64_t product(const int16_t *a, const int16_t *b, size_t count) {
     return sum;
 }
 
-double esp_predictor_fit(const int8_t *codes, size_t rows, size_t columns, int8_t *coefficients,
-                         void *workspace) {
-    size_t step = (rows + FIT_ROWS - 1) / FIT_ROWS, used = rows / step, pitch = used + BLOCK;
-    int16_t *turned = workspace;
-    double *factor = (double *)((uint8_t *)workspace + aligned(2 * columns * (smaller(rows, FIT_ROWS) + BLOCK)));
-    double *inverse = factor + columns * columns;
+static int16_t *turned_rows(void *workspace) { return workspace; }
+
+static size_t fit_step(size_t rows) { return (rows + FIT_ROWS - 1) / FIT_ROWS; }
+static size_t fit_pitch(size_t rows) { return smaller(rows, FIT_ROWS) + BLOCK; }
+
+static double *fit_square(void *workspace, size_t rows, size_t columns) {
+    return (double *)((uint8_t *)workspace + aligned(2 * columns * fit_pitch(rows)));
+}
+
+void esp_predictor_begin(const int8_t *codes, size_t rows, size_t columns, void *workspace) {
+    size_t step = fit_step(rows), used = rows / step, pitch = fit_pitch(rows);
+    int16_t *turned = turned_rows(workspace);
     for (size_t r = 0; r < used; r++)
         for (size_t j = 0; j < columns; j++) turned[j * pitch + r] = codes[r * step * columns + j];
-    double trace = 0;
-    for (size_t i = 0; i < columns; i++) {
+}
+
+void esp_predictor_products(size_t rows, size_t columns, size_t first, size_t end, void *workspace) {
+    size_t used = rows / fit_step(rows), pitch = fit_pitch(rows);
+    const int16_t *turned = turned_rows(workspace);
+    double *square = fit_square(workspace, rows, columns);
+    for (size_t i = first; i < end; i++)
         for (size_t j = 0; j <= i; j++)
-            factor[i * columns + j] =
+            square[i * columns + j] =
                 (double)product(turned + i * pitch, turned + j * pitch, used);
-        trace += factor[i * columns + i];
-    }
+}
+
+double esp_predictor_fit(size_t rows, size_t columns, int8_t *coefficients, void *workspace) {
+    double *factor = fit_square(workspace, rows, columns), trace = 0;
+    double *inverse = factor + columns * columns;
+    for (size_t i = 0; i < columns; i++) trace += factor[i * columns + i];
     // A ridge of one percent holds back what is fitted to noise.
     double ridge = 0.01 * trace / (double)columns + 1, gain = 0;
     for (size_t i = 0; i < columns; i++) {

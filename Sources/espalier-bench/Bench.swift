@@ -35,6 +35,12 @@ struct Bench: ParsableCommand {
     @Option(help: "With --turns: a file with weights and a batch.")
     var state: String?
 
+    @Option(
+        help:
+            "Code the weights of this file in every mode, print sizes and rates; see scripts/bench-entropy."
+    )
+    var codes: String?
+
     @OptionGroup var way: TrainingTurns.Way
 
     func run() throws {
@@ -44,6 +50,7 @@ struct Bench: ParsableCommand {
             var training = try TrainingTurns(turns, state: state, way: way)
             return try training.run()
         }
+        if let codes { return try EntropyCases.run(codes, seconds: seconds) }
         if tune { return print(try CostCases.tuned()) }
         let meter = Meter(seconds: seconds)
         let cases =

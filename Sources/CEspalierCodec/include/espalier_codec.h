@@ -33,11 +33,15 @@ int esp_fast_decode(const uint8_t *in, size_t count, size_t weights, int8_t *cod
                     void *workspace);
 
 /// The linear predictor of a matrix (section 2) of at most 1024 columns: `coefficients` is columns x columns,
-/// of which the part below the diagonal is used, in 1/128. `esp_predictor_fit` returns the estimated gain in
-/// bits a weight; where `coefficients` is null, only rows above are used.
+/// of which the part below the diagonal is used, in 1/128; where it is null, only rows above are used.
 size_t esp_predictor_workspace(size_t rows, size_t columns);
-double esp_predictor_fit(const int8_t *codes, size_t rows, size_t columns, int8_t *coefficients,
-                         void *workspace);
+
+/// Fitting: begin, then products for all columns in any cuts (they write apart), then fit, all with one
+/// workspace. Returns the estimated gain in bits a weight.
+void esp_predictor_begin(const int8_t *codes, size_t rows, size_t columns, void *workspace);
+void esp_predictor_products(size_t rows, size_t columns, size_t first, size_t end, void *workspace);
+double esp_predictor_fit(size_t rows, size_t columns, int8_t *coefficients, void *workspace);
+
 /// Differences from the prediction, modulo 256; `above` are three multipliers in 1/64, chosen here.
 void esp_predictor_apply(const int8_t *codes, size_t rows, size_t columns,
                          const int8_t *coefficients, int8_t above[3], int8_t *differences,

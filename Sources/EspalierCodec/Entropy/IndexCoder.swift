@@ -65,6 +65,12 @@ package enum IndexCoder {
     /// beside what it holds.
     package static let tileWeights = 1 << 18
 
+    /// More weights than this are in a tile only where it is a single row.
+    static let largestTile = 1 << 22
+
+    /// Columns of a matrix at most.
+    package static let widestMatrix = 1 << 26
+
     /// Matrices with more columns have no predictor of their columns.
     static let widestPrediction = 1024
 
@@ -73,40 +79,31 @@ package enum IndexCoder {
         _ codes: [Int8], rows: Int, columns: Int, mode: IndexMode,
         tileWeights: Int = IndexCoder.tileWeights
     ) -> CodedIndices {
-        require(
-            rows >= 0 && columns >= 0 && codes.count == rows * columns,
-            "\(codes.count) codes are not \(rows) x \(columns)")
-        let tileRows = max(min(tileWeights / max(columns, 1), rows), 1)
-        guard !codes.isEmpty else {
-            return CodedIndices(
-                mode: mode, rows: rows, columns: columns, tileRows: tileRows, predictor: [],
-                usesRowsAbove: false, tiles: [])
+        let matrix = IndexMatrix(codes: codes, rows: rows, columns: columns)
+        return encode([matrix], mode: mode, tileWeights: tileWeights)[0]
+    }
+
+    /// Codes several matrices, the tiles of all side by side.
+    package static func encode(
+        _ matrices: [IndexMatrix], mode: IndexMode, tileWeights: Int = IndexCoder.tileWeights
+    ) -> [CodedIndices] {
+        let plans = matrices.map { TilePlan($0, mode: mode, tileWeights: tileWeights) }
+        let places = plans.indices.flatMap { plan in
+            (0..<plans[plan].tileCount).map { (plan: plan, tile: $0) }
         }
-        let predictable = mode != .fast && columns > 1 && !codes.isMostlyZero
-        let predictor =
-            predictable ? Predictor.fitted(to: codes, rows: rows, columns: columns) : nil
-        let count = (rows + tileRows - 1) / tileRows
-        var tiles = [[UInt8]](repeating: [], count: count)
+        var tiles = [[UInt8]](repeating: [], count: places.count)
         unsafe tiles.withUnsafeMutableBufferPointer { buffer in
             let tiles = unsafe buffer
-            ThreadPool.shared.forEachChunk(count) { index in
-                let first = index * tileRows
-                let tile = IndexTile(
-                    rows: min(tileRows, rows - first), columns: columns, mode: mode)
-                let part = codes[first * columns..<(first + tile.rows) * columns]
-                unsafe tiles[index] =
-                    predictable
-                    ? tile.encoded(part, predictor: predictor) : tile.encoded(part)
+            ThreadPool.shared.forEachChunk(places.count) { index in
+                let (plan, tile) = places[index]
+                unsafe tiles[index] = plans[plan].encoded(tile: tile)
             }
         }
-        // Where no tile gains by the rows above, none of them says so.
-        let usesRowsAbove = predictable && tiles.contains { $0[..<3].contains { $0 != 0 } }
-        if predictable && !usesRowsAbove {
-            for index in tiles.indices { tiles[index].removeFirst(3) }
+        var next = 0
+        return plans.map { plan in
+            defer { next += plan.tileCount }
+            return plan.coded(Array(tiles[next..<next + plan.tileCount]))
         }
-        return CodedIndices(
-            mode: mode, rows: rows, columns: columns, tileRows: tileRows,
-            predictor: predictor?.bytes ?? [], usesRowsAbove: usesRowsAbove, tiles: tiles)
     }
 
     /// One tile without prediction; nil where it would not be shorter than the codes themselves.
@@ -123,6 +120,64 @@ package enum IndexCoder {
         _ bytes: ArraySlice<UInt8>, rows: Int, columns: Int
     ) throws(IndexError) -> [Int8] {
         try IndexReader(bytes, rows: rows, columns: columns).codes()
+    }
+}
+
+/// Integer codes, `rows` x `columns` row-major.
+package struct IndexMatrix: Hashable, Sendable {
+    package let codes: [Int8]
+    package let rows: Int
+    package let columns: Int
+
+    package init(codes: [Int8], rows: Int, columns: Int) {
+        require(
+            rows >= 0 && columns >= 0 && codes.count == rows * columns,
+            "\(codes.count) codes are not \(rows) x \(columns)")
+        require(columns <= IndexCoder.widestMatrix, "a matrix of \(columns) columns")
+        self.codes = codes
+        self.rows = rows
+        self.columns = columns
+    }
+}
+
+/// How a matrix will be coded.
+private struct TilePlan {
+    let matrix: IndexMatrix
+    let mode: IndexMode
+    let tileRows: Int
+    /// Whether tiles are predicted at all.
+    let isPredictable: Bool
+    let predictor: Predictor?
+
+    init(_ matrix: IndexMatrix, mode: IndexMode, tileWeights: Int) {
+        self.matrix = matrix
+        self.mode = mode
+        let tileWeights = min(tileWeights, IndexCoder.largestTile)
+        tileRows = max(min(tileWeights / max(matrix.columns, 1), matrix.rows), 1)
+        isPredictable =
+            mode != .fast && (2...IndexCoder.widestPrediction).contains(matrix.columns)
+            && !matrix.codes.isMostlyZero
+        predictor =
+            isPredictable
+            ? Predictor.fitted(to: matrix.codes, rows: matrix.rows, columns: matrix.columns) : nil
+    }
+
+    var tileCount: Int { matrix.codes.isEmpty ? 0 : (matrix.rows - 1) / tileRows + 1 }
+
+    func encoded(tile index: Int) -> [UInt8] {
+        let (first, columns) = (index * tileRows, matrix.columns)
+        let tile = IndexTile(rows: min(tileRows, matrix.rows - first), columns: columns, mode: mode)
+        let codes = matrix.codes[first * columns..<(first + tile.rows) * columns]
+        return isPredictable ? tile.encoded(codes, predictor: predictor) : tile.encoded(codes)
+    }
+
+    /// Where no tile gains by the rows above, none of them says so.
+    func coded(_ tiles: [[UInt8]]) -> CodedIndices {
+        let usesRowsAbove = isPredictable && tiles.contains { $0[..<3].contains { $0 != 0 } }
+        return CodedIndices(
+            mode: mode, rows: matrix.rows, columns: matrix.columns, tileRows: tileRows,
+            predictor: predictor?.bytes ?? [], usesRowsAbove: usesRowsAbove,
+            tiles: isPredictable && !usesRowsAbove ? tiles.map { Array($0.dropFirst(3)) } : tiles)
     }
 }
 

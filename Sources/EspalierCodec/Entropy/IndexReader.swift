@@ -31,6 +31,10 @@ package struct IndexReader: Sendable {
         usesRowsAbove = flags & 2 != 0
         let (weights, overflow) = rows.multipliedReportingOverflow(by: columns)
         guard rows >= 0, columns >= 0, !overflow else { throw fault("its shape is too large") }
+        // A tile may hold little more than its size; were there no limit, a few bytes could ask for any memory.
+        guard columns <= IndexCoder.widestMatrix,
+            tileRows == 1 || self.tileRows <= IndexCoder.largestTile / max(columns, 1)
+        else { throw fault("its tiles are too large") }
         let count = weights == 0 ? 0 : (rows - 1) / self.tileRows + 1
         guard let sizes = reader.take(4 * count) else { throw fault("is cut off") }
         var table = ByteReader(sizes)
@@ -79,25 +83,42 @@ package struct IndexReader: Sendable {
 
     /// All codes, tiles side by side.
     package func codes() throws(IndexError) -> [Int8] {
-        var results = [Bool](repeating: false, count: tileCount)
+        var fault: IndexError?
         let codes = unsafe [Int8](unsafeUninitializedCapacity: rows * columns) {
             buffer, initialized in
-            let all = unsafe buffer
-            unsafe results.withUnsafeMutableBufferPointer { results in
-                let results = unsafe results
-                ThreadPool.shared.forEachChunk(tileCount) { index in
-                    let range = rowRange(ofTile: index)
-                    let part = unsafe UnsafeMutableBufferPointer(
-                        rebasing: all[range.lowerBound * columns..<range.upperBound * columns])
-                    unsafe results[index] = decode(tile: index, into: part)
-                }
-            }
+            do throws(IndexError) {
+                try unsafe Self.decode([self], into: [buffer])
+            } catch { fault = error }
             initialized = rows * columns
         }
-        if let wrong = results.firstIndex(of: false) {
-            throw IndexError(tile: wrong, problem: "its bytes are no tile")
-        }
+        if let fault { throw fault }
         return codes
+    }
+
+    /// Decodes several matrices, the tiles of all side by side, each into a buffer of its size. Codes of
+    /// tiles that are none become zeros, and the first of these is thrown.
+    package static func decode(
+        _ readers: [IndexReader], into buffers: [UnsafeMutableBufferPointer<Int8>]
+    ) throws(IndexError) {
+        require(unsafe readers.count == buffers.count, "a buffer for each matrix")
+        let places = readers.indices.flatMap { reader in
+            (0..<readers[reader].tileCount).map { (reader: reader, tile: $0) }
+        }
+        var results = [Bool](repeating: false, count: places.count)
+        unsafe results.withUnsafeMutableBufferPointer { results in
+            let results = unsafe results
+            ThreadPool.shared.forEachChunk(places.count) { index in
+                let reader = readers[places[index].reader]
+                let (rows, columns) = (reader.rowRange(ofTile: places[index].tile), reader.columns)
+                let part = unsafe UnsafeMutableBufferPointer(
+                    rebasing: buffers[places[index].reader][
+                        rows.lowerBound * columns..<rows.upperBound * columns])
+                unsafe results[index] = reader.decode(tile: places[index].tile, into: part)
+            }
+        }
+        if let wrong = results.firstIndex(of: false) {
+            throw IndexError(tile: places[wrong].tile, problem: "its bytes are no tile")
+        }
     }
 
     private func decode(tile index: Int, into codes: UnsafeMutableBufferPointer<Int8>) -> Bool {

@@ -49,7 +49,6 @@ struct IndexTile {
 
     /// Three multipliers of the rows above, then the differences from the prediction, coded.
     func encoded(_ codes: ArraySlice<Int8>, predictor: Predictor?) -> [UInt8] {
-        guard columns <= IndexCoder.widestPrediction else { return [0, 0, 0] + encoded(codes) }
         var above: (Int8, Int8, Int8) = (0, 0, 0)
         let differences = unsafe [Int8](unsafeUninitializedCapacity: count) { out, initialized in
             let out = out.baseAddress!
@@ -70,14 +69,23 @@ struct IndexTile {
         return multipliers + encoded(differences[...])
     }
 
-    /// False where `bytes` are no tile; then `codes` are any.
+    /// False where `bytes` are no tile; then `codes` are zeros.
     func decode(
+        _ bytes: ArraySlice<UInt8>, predictor: Predictor?, hasMultipliers: Bool,
+        into codes: UnsafeMutableBufferPointer<Int8>
+    ) -> Bool {
+        let isRight = unsafe decodeAny(
+            bytes, predictor: predictor, hasMultipliers: hasMultipliers, into: codes)
+        if !isRight { unsafe codes.initialize(repeating: 0) }
+        return isRight
+    }
+
+    private func decodeAny(
         _ bytes: ArraySlice<UInt8>, predictor: Predictor?, hasMultipliers: Bool,
         into codes: UnsafeMutableBufferPointer<Int8>
     ) -> Bool {
         var bytes = bytes
         var above: (Int8, Int8, Int8) = (0, 0, 0)
-        unsafe codes.initialize(repeating: 0)
         if hasMultipliers {
             guard bytes.count >= 3 else { return false }
             let first = bytes.prefix(3).map { Int8(bitPattern: $0) }

@@ -1,4 +1,5 @@
 import CEspalierCodec
+import EspalierTensors
 
 /// Predicts a weight from the weights before it in its row: one triangular matrix for a whole tensor, in 1/128.
 struct Predictor: Sendable {
@@ -20,10 +21,14 @@ struct Predictor: Sendable {
             let space = UnsafeMutableRawPointer.allocate(
                 byteCount: esp_predictor_workspace(rows, columns), alignment: 64)
             defer { unsafe space.deallocate() }
-            gain = unsafe codes.withUnsafeBufferPointer {
-                unsafe esp_predictor_fit(
-                    $0.baseAddress!, rows, columns, out.baseAddress!, space)
+            unsafe codes.withUnsafeBufferPointer {
+                unsafe esp_predictor_begin($0.baseAddress!, rows, columns, space)
             }
+            ThreadPool.shared.forEachRange(columns, grain: 16) { range in
+                unsafe esp_predictor_products(
+                    rows, columns, range.lowerBound, range.upperBound, space)
+            }
+            gain = unsafe esp_predictor_fit(rows, columns, out.baseAddress!, space)
             initialized = columns * columns
         }
         let triangle = Triangle(columns)

@@ -72,6 +72,7 @@ import Testing
             (changed(1, 4), 8, 8, "its flags are not known"),
             (changed(2, 1), 8, 8, "its flags are not known"),
             (changed(4, 0), 8, 8, "its flags are not known"),
+            (changed(7, 255), 8, 8, "its tiles are too large"),
             (changed(11, 255), 8, 8, "is cut off"),
             (changed(15, 255), 8, 8, "its tiles are longer than it is"),
             (coded.bytes, .max, 2, "its shape is too large"),
