@@ -73,7 +73,9 @@ let package = Package(
                 "EspalierEngine", "EspalierGraph", "EspalierKernels", "EspalierTensors",
                 "CEspalierKernels",
             ]),
-        library("EspalierCodec", ["EspalierGraph", "EspalierKernels", "EspalierTensors"]),
+        library(
+            "EspalierCodec",
+            ["EspalierGraph", "EspalierKernels", "EspalierTensors", "CEspalierCodec"]),
         library(
             "EspalierRuntime",
             [
@@ -103,8 +105,8 @@ let package = Package(
         .executableTarget(
             name: "espalier-bench",
             dependencies: [
-                "EspalierTraining", "EspalierInterchange", "EspalierEngine", "EspalierNN",
-                "EspalierKernels", "EspalierTensors", "CEspalierKernels", "COpenBLAS",
+                "EspalierTraining", "EspalierInterchange", "EspalierCodec", "EspalierEngine",
+                "EspalierNN", "EspalierKernels", "EspalierTensors", "CEspalierKernels", "COpenBLAS",
                 argumentParser,
             ],
             swiftSettings: settings),
@@ -122,7 +124,7 @@ let package = Package(
                 "EspalierCodec", "EspalierGraph", "EspalierEngine", "EspalierNN",
                 "EspalierKernels", "EspalierTensors", "EspalierTesting",
             ],
-            exclude: ["container-1.0.hex", "graph-1.0.hex"], swiftSettings: settings),
+            exclude: ["container-1.0.hex", "entropy-1.0.hex", "graph-1.0.hex"], swiftSettings: settings),
         tests("EspalierDataTests", ["EspalierData", "EspalierTensors"]),
         tests(
             "EspalierTrainingTests",

@@ -41,6 +41,12 @@ struct Bench: ParsableCommand {
     )
     var nnc: [String] = []
 
+    @Option(
+        help:
+            "Code the weights of this file in every mode, print sizes and rates; see scripts/bench-entropy."
+    )
+    var codes: String?
+
     @OptionGroup var way: TrainingTurns.Way
 
     func run() throws {
@@ -54,6 +60,7 @@ struct Bench: ParsableCommand {
             for file in nnc { print(try NNCBench(file, seconds: seconds).line) }
             return
         }
+        if let codes { return try EntropyCases.run(codes, seconds: seconds) }
         if tune { return print(try CostCases.tuned()) }
         let meter = Meter(seconds: seconds)
         let cases =
