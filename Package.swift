@@ -124,7 +124,8 @@ let package = Package(
                 "EspalierCodec", "EspalierGraph", "EspalierEngine", "EspalierNN",
                 "EspalierKernels", "EspalierTensors", "EspalierTesting",
             ],
-            exclude: ["container-1.0.hex", "entropy-1.0.hex", "graph-1.0.hex"], swiftSettings: settings),
+            exclude: ["container-1.0.hex", "entropy-1.0.hex", "graph-1.0.hex"],
+            swiftSettings: settings),
         tests("EspalierDataTests", ["EspalierData", "EspalierTensors"]),
         tests(
             "EspalierTrainingTests",

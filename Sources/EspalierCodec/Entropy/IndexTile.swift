@@ -16,6 +16,15 @@ struct IndexTile {
         return unsafe body(space)
     }
 
+    private func withMultipliers(
+        _ above: inout (Int8, Int8, Int8), _ body: (UnsafeMutablePointer<Int8>) -> Void
+    ) {
+        unsafe withUnsafeMutableBytes(of: &above) {
+            guard let base = $0.baseAddress else { return }
+            unsafe body(base.assumingMemoryBound(to: Int8.self))
+        }
+    }
+
     private var workspaceBytes: Int {
         switch mode {
         case .strong: esp_strong_workspace(rows, columns)
@@ -27,11 +36,11 @@ struct IndexTile {
     /// The coded tile, or the codes as they are where those are no longer.
     func encoded(_ codes: ArraySlice<Int8>) -> [UInt8] {
         unsafe codes.withUnsafeBufferPointer { buffer in
-            let codes = buffer.baseAddress!
+            guard let codes = buffer.baseAddress else { return [] }
             let capacity = count
             var written = 0
             let bytes = unsafe [UInt8](unsafeUninitializedCapacity: capacity) { out, initialized in
-                let out = out.baseAddress!
+                guard let out = out.baseAddress else { return }
                 written = unsafe withWorkspace(bytes: workspaceBytes) { space in
                     switch mode {
                     case .strong:
@@ -51,14 +60,14 @@ struct IndexTile {
     func encoded(_ codes: ArraySlice<Int8>, predictor: Predictor?) -> [UInt8] {
         var above: (Int8, Int8, Int8) = (0, 0, 0)
         let differences = unsafe [Int8](unsafeUninitializedCapacity: count) { out, initialized in
-            let out = out.baseAddress!
+            guard let out = out.baseAddress else { return }
             unsafe withWorkspace(bytes: esp_predictor_workspace(rows, columns)) { space in
                 unsafe codes.withUnsafeBufferPointer { codes in
-                    unsafe withUnsafeMutableBytes(of: &above) { above in
-                        let above = unsafe above.baseAddress!.assumingMemoryBound(to: Int8.self)
+                    unsafe withMultipliers(&above) { above in
+                        guard let codes = codes.baseAddress else { return }
                         unsafe Predictor.withCoefficients(of: predictor) { coefficients in
                             unsafe esp_predictor_apply(
-                                codes.baseAddress!, rows, columns, coefficients, above, out, space)
+                                codes, rows, columns, coefficients, above, out, space)
                         }
                     }
                 }
@@ -92,14 +101,15 @@ struct IndexTile {
             above = (first[0], first[1], first[2])
             bytes = bytes.dropFirst(3)
         }
-        let to = codes.baseAddress!
+        guard let to = codes.baseAddress else { return false }
         let isRight = unsafe bytes.withUnsafeBufferPointer { bytes in
             if bytes.count == count {
                 for index in 0..<count { unsafe to[index] = Int8(bitPattern: bytes[index]) }
                 return true
             }
-            guard bytes.count > 0, bytes.count < count else { return false }
-            let from = bytes.baseAddress!
+            guard let from = bytes.baseAddress, bytes.count > 0, bytes.count < count else {
+                return false
+            }
             let length = bytes.count
             return unsafe withWorkspace(bytes: workspaceBytes) { space in
                 switch mode {
@@ -112,8 +122,7 @@ struct IndexTile {
         }
         guard isRight, predictor != nil || above != (0, 0, 0) else { return isRight }
         unsafe withWorkspace(bytes: esp_predictor_workspace(rows, columns)) { space in
-            unsafe withUnsafeMutableBytes(of: &above) { above in
-                let above = unsafe above.baseAddress!.assumingMemoryBound(to: Int8.self)
+            unsafe withMultipliers(&above) { above in
                 unsafe Predictor.withCoefficients(of: predictor) { coefficients in
                     unsafe esp_predictor_undo(to, rows, columns, coefficients, above, space)
                 }

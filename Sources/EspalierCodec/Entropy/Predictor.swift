@@ -18,17 +18,19 @@ struct Predictor: Sendable {
         var gain = 0.0
         let coefficients = unsafe [Int8](unsafeUninitializedCapacity: columns * columns) {
             out, initialized in
+            guard let out = out.baseAddress else { return }
             let space = UnsafeMutableRawPointer.allocate(
                 byteCount: esp_predictor_workspace(rows, columns), alignment: 64)
             defer { unsafe space.deallocate() }
             unsafe codes.withUnsafeBufferPointer {
-                unsafe esp_predictor_begin($0.baseAddress!, rows, columns, space)
+                guard let codes = $0.baseAddress else { return }
+                unsafe esp_predictor_begin(codes, rows, columns, space)
             }
             ThreadPool.shared.forEachRange(columns, grain: 16) { range in
                 unsafe esp_predictor_products(
                     rows, columns, range.lowerBound, range.upperBound, space)
             }
-            gain = unsafe esp_predictor_fit(rows, columns, out.baseAddress!, space)
+            gain = unsafe esp_predictor_fit(rows, columns, out, space)
             initialized = columns * columns
         }
         let triangle = Triangle(columns)
